@@ -1,0 +1,214 @@
+/**
+ * One act: a phase commanded to one step, over all its attempts. Shared by every machine, so that attempts,
+ * back-off, late reports and "known not to have run" (DESIGN §3) mean the same in each pattern.
+ *
+ * Invariants:
+ *  A1 `attempt` rises only by an input (a report, a deadline, an operator), so every coordinator counts alike;
+ *  A2 an attempt leaves `unclean` only when it was answered refused/retry without `mayHaveRun`; the act is known
+ *     not to have run if and only if `unclean` is empty;
+ *  A3 a positive answer of any attempt commanded so far settles the act, a negative one only of the current attempt.
+ */
+import { fnv1a32 } from '../kernel/hash.ts';
+import type { Position } from '../kernel/position.ts';
+import { isOpenPhase, type Phase } from '../kernel/vocabulary.ts';
+import type { CompiledStep, Policy } from './compiled-plan.ts';
+import type { Json } from '../kernel/json.ts';
+import type { CommandEffect, Mark, Report, RunFacts, Timer } from './machine.ts';
+
+export interface Act {
+  readonly phase: Phase;
+  readonly status: 'commanded' | 'backing_off' | 'settled';
+  /** The last attempt commanded; attempts count from 1. */
+  readonly attempt: number;
+  /** Attempts that count against the policy. */
+  readonly counted: number;
+  /** Stream time of the phase's first command; in an undo, of its act's. */
+  readonly since: number;
+  /** The input that implied the current attempt. */
+  readonly cause: Mark;
+  /** Guards the attempt while commanded, the wait while backing off; undefined when settled. */
+  readonly timer?: { readonly armed: Position; readonly dueMs: number };
+  readonly unclean: readonly number[];
+  readonly alone?: boolean;
+}
+
+/** What a report or deadline did to an act. */
+export type Advance =
+  /** Nothing: duplicate, foreign or impossible. */
+  | { readonly type: 'ignored' }
+  /** The act changed (an old attempt proved clean), nothing else follows. */
+  | { readonly type: 'noted'; readonly act: Act }
+  | { readonly type: 'backing_off'; readonly act: Act }
+  /** The next attempt must be sent now. */
+  | { readonly type: 'commanded'; readonly act: Act }
+  /** Settled by a report: anything but retry and unknown. */
+  | { readonly type: 'answered'; readonly act: Act }
+  /** Settled because the policy ended. */
+  | { readonly type: 'exhausted'; readonly act: Act };
+
+const IGNORED: Advance = { type: 'ignored' };
+
+export function startAct(options: {
+  readonly phase: Phase;
+  readonly mark: Mark;
+  readonly policy: Policy;
+  /** Of the act that is undone; default: now. */
+  readonly since?: number;
+}): Act {
+  const { phase, mark, policy } = options;
+  return {
+    phase,
+    status: 'commanded',
+    attempt: 1,
+    counted: 0,
+    since: options.since ?? mark.time,
+    cause: mark,
+    timer: { armed: mark.at, dueMs: mark.time + policy.attemptMs },
+    unclean: [1],
+  };
+}
+
+/** Whether every attempt commanded was answered so that it left nothing behind (A2). */
+export const knownNotToHaveRun = (act: Act): boolean => act.unclean.length === 0;
+
+/** Sends the next attempt now: after back-off, isolation, an operator's retry, or a late act after its undo. */
+export function nextAttempt(
+  act: Act,
+  mark: Mark,
+  options: { policy: Policy; alone?: boolean; restart?: boolean },
+): Act {
+  const attempt = act.attempt + 1;
+  return {
+    phase: act.phase,
+    status: 'commanded',
+    attempt,
+    counted: options.restart === true ? 0 : act.counted,
+    since: act.since,
+    cause: mark,
+    timer: { armed: mark.at, dueMs: mark.time + options.policy.attemptMs },
+    // Only an act before the point of no return is ever asked whether it ran; a commit may retry for ever.
+    unclean: isOpenPhase(act.phase) ? [...act.unclean, attempt] : act.unclean,
+    ...(options.alone === true ? { alone: true } : {}),
+  };
+}
+
+export interface ActContext {
+  readonly mark: Mark;
+  readonly policy: Policy;
+  /** Seeds the jitter: `tx/step`. */
+  readonly seed: string;
+}
+
+export function reportAct(act: Act, report: Report, context: ActContext): Advance {
+  if (act.status === 'settled' || report.phase !== act.phase || report.attempt > act.attempt) return IGNORED;
+  const clean = (report.answer === 'refused' || report.answer === 'retry') && report.mayHaveRun !== true;
+  const unclean = clean ? act.unclean.filter((attempt) => attempt !== report.attempt) : act.unclean;
+  const cleaned: Act = unclean.length === act.unclean.length ? act : { ...act, unclean };
+  switch (report.answer) {
+    case 'done':
+    case 'read-only':
+    case 'heuristic':
+    case 'terminated':
+    case 'conflict':
+    case 'stale':
+      return { type: 'answered', act: settle(act) };
+    case 'refused':
+      if (report.attempt === act.attempt) return { type: 'answered', act: settle(cleaned) };
+      break;
+    case 'retry':
+    case 'unknown':
+      if (report.attempt === act.attempt && act.status === 'commanded')
+        return failed(cleaned, report, context);
+      break;
+  }
+  return cleaned === act ? IGNORED : { type: 'noted', act: cleaned };
+}
+
+/** An `attempt` or `backoff` deadline; counts only if its arming is current and due (M4). */
+export function deadlineAct(
+  act: Act,
+  deadline: { readonly kind: 'attempt' | 'backoff'; readonly attempt?: number; readonly armed: Position },
+  context: ActContext,
+): Advance {
+  const expected = act.status === 'commanded' ? 'attempt' : 'backoff';
+  if (act.status === 'settled' || deadline.kind !== expected || deadline.attempt !== act.attempt)
+    return IGNORED;
+  if (act.timer?.armed !== deadline.armed || context.mark.time < act.timer.dueMs) return IGNORED;
+  if (deadline.kind === 'backoff') {
+    return { type: 'commanded', act: nextAttempt(act, context.mark, { policy: context.policy }) };
+  }
+  return failed(act, { answer: 'unknown' }, context);
+}
+
+export const settle = (act: Act): Act => {
+  const { timer: _, ...rest } = act;
+  return { ...rest, status: 'settled' };
+};
+
+function failed(
+  act: Act,
+  report: Pick<Report, 'answer' | 'code' | 'retryAfter'>,
+  context: ActContext,
+): Advance {
+  if (report.answer === 'retry' && report.code === 'isolate') {
+    return {
+      type: 'commanded',
+      act: nextAttempt(act, context.mark, { policy: context.policy, alone: true }),
+    };
+  }
+  const counted = act.counted + 1;
+  if (counted >= context.policy.maxAttempts) return { type: 'exhausted', act: settle({ ...act, counted }) };
+  const waitMs = backoffMs(context.policy, counted, {
+    seed: `${context.seed}/${act.phase}/${act.attempt}`,
+    retryAfterMs: report.retryAfter ?? 0,
+  });
+  const timer = { armed: context.mark.at, dueMs: context.mark.time + waitMs };
+  return { type: 'backing_off', act: { ...act, status: 'backing_off', counted, timer } };
+}
+
+/**
+ * Wait before the next attempt after `failures` of them: exponential, capped, with "equal jitter" (half fixed, half
+ * spread; Brooker, "Exponential Backoff and Jitter") derived from ids, so that every fold waits alike (Rule 1).
+ */
+export function backoffMs(
+  policy: Policy,
+  failures: number,
+  hint: { seed: string; retryAfterMs: number },
+): number {
+  const exponential = Math.min(policy.maxMs, policy.initialMs * policy.factor ** (failures - 1));
+  const spread = fnv1a32(hint.seed) / 0x100000000;
+  const jittered = Math.ceil(exponential / 2 + (exponential / 2) * spread);
+  return Math.max(jittered, Math.min(hint.retryAfterMs, policy.maxMs));
+}
+
+/** The timer of an act that still waits for something. */
+export function actTimer(step: string, act: Act): Timer | undefined {
+  if (act.timer === undefined || !Number.isFinite(act.timer.dueMs)) return undefined;
+  const kind = act.status === 'commanded' ? 'attempt' : 'backoff';
+  return { kind, step, phase: act.phase, attempt: act.attempt, ...act.timer };
+}
+
+/** The command of an act's current attempt. */
+export function commandOf(
+  step: CompiledStep,
+  act: Act,
+  data: { readonly input?: Json; readonly output?: Json; readonly ran?: boolean } = {},
+): CommandEffect {
+  return {
+    type: 'command',
+    step: step.step,
+    participant: step.participant,
+    phase: act.phase,
+    attempt: act.attempt,
+    action: step.action,
+    cause: act.cause,
+    since: act.since,
+    ...(act.timer !== undefined && Number.isFinite(act.timer.dueMs) ? { due: act.timer.dueMs } : {}),
+    ...(data.input === undefined ? {} : { input: data.input }),
+    ...(data.output === undefined ? {} : { output: data.output }),
+    ...(data.ran === undefined ? {} : { ran: data.ran }),
+    ...(act.alone === true ? { alone: true } : {}),
+  };
+}
+
+export const seedOf = (facts: RunFacts, step: CompiledStep): string => `${facts.tx}/${step.step}`;

@@ -1,0 +1,58 @@
+/** A plan after validation: ids filled in, graph resolved, every default explicit. Made by `compilePlan` only. */
+import type { Json } from '../kernel/json.ts';
+import type { Pattern, Phase, StepKind } from '../kernel/vocabulary.ts';
+
+/** Every field explicit; milliseconds. `maxAttempts` is Infinity where a phase never stops (2PC commit). */
+export interface Policy {
+  readonly maxAttempts: number;
+  readonly initialMs: number;
+  readonly factor: number;
+  readonly maxMs: number;
+  readonly attemptMs: number;
+}
+
+export interface Bounds {
+  readonly lowerMs: number;
+  readonly upperMs: number;
+}
+
+export interface CompiledStep {
+  readonly index: number;
+  readonly step: string;
+  readonly participant: string;
+  readonly action: string;
+  readonly input?: Json;
+  /** Whether `input` points into outputs of other steps and must be resolved before sending. */
+  readonly pointed: boolean;
+  readonly kind: StepKind;
+  /** Indices of direct dependencies, ascending. */
+  readonly after: readonly number[];
+  /** Indices of direct dependents, ascending. */
+  readonly dependents: readonly number[];
+  /** Policy of the phases before the point of no return. */
+  readonly retry: Policy;
+  /** Policy of phases that must finish: commit, abort, compensate, cancel, release, confirm. */
+  readonly undoRetry: Policy;
+  /** From the step's first command to its last answer, before the point of no return. */
+  readonly deadline?: Bounds;
+}
+
+export interface CompiledPlan {
+  readonly pattern: Pattern;
+  readonly name: string;
+  readonly steps: readonly CompiledStep[];
+  readonly indexOf: ReadonlyMap<string, number>;
+  /** Deadline of each phase that has one (pattern defaults merged in), and of the whole run. */
+  readonly deadlines: Readonly<Partial<Record<Phase | 'run', Bounds>>>;
+  /** Index of the pivot in a saga that has one. */
+  readonly pivot?: number;
+}
+
+/** Where a plan is wrong: `field` is a path such as `steps[2].after[0]`. */
+export interface PlanProblem {
+  readonly field: string;
+  readonly problem: string;
+}
+
+export type Compiled =
+  { readonly ok: true; readonly plan: CompiledPlan } | { readonly ok: false; readonly problem: PlanProblem };

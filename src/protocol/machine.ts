@@ -1,0 +1,170 @@
+/**
+ * What every protocol machine is: `step(facts, state, event) -> { state, effects }`, pure and total (Rule 1).
+ *
+ * Invariants:
+ *  M1 an event that is already in the state, or impossible, returns the same state object and no effects;
+ *  M2 states are plain JSON data (they are snapshotted) and never mutated;
+ *  M3 `outstanding` returns exactly the commands whose act has no settling report yet, as last commanded;
+ *  M4 a timer counts only if its arming is current and due: machines check `armed` and time (Rule 2).
+ */
+import type { Json } from '../kernel/json.ts';
+import type { Position, RunId } from '../kernel/position.ts';
+import type { Answer, DeadlineKind, Decision, Pattern, Phase, Status } from '../kernel/vocabulary.ts';
+import type { CompiledPlan, Policy } from './compiled-plan.ts';
+
+/** Position of an input, and its time on the run's own clock (Rule 2). */
+export interface Mark {
+  readonly at: Position;
+  readonly time: number;
+}
+
+/** What does not change during a run; derived from its begin alone. */
+export interface RunFacts {
+  readonly pattern: Pattern;
+  readonly tx: string;
+  readonly run: RunId;
+  readonly plan: CompiledPlan;
+}
+
+export interface Report {
+  readonly step: string;
+  readonly phase: Phase;
+  readonly attempt: number;
+  readonly answer: Answer;
+  readonly result?: 'committed' | 'aborted';
+  readonly output?: Json;
+  readonly code?: string;
+  readonly message?: string;
+  readonly mayHaveRun?: boolean;
+  readonly lateEffect?: boolean;
+  readonly retryAfter?: number;
+  readonly expiresAt?: number;
+}
+
+/** An item of attention as an operator names it. */
+export interface ItemRef {
+  readonly raised: Position;
+  readonly step: string;
+  readonly phase: Phase;
+}
+
+export type MachineEvent = { readonly mark: Mark } & (
+  | ({ readonly type: 'reported' } & Report)
+  | {
+      readonly type: 'deadline_passed';
+      readonly kind: DeadlineKind;
+      readonly step?: string;
+      readonly phase?: Phase;
+      readonly attempt?: number;
+      readonly armed: Position;
+    }
+  | { readonly type: 'signalled'; readonly name: string; readonly verdict?: 'approve' | 'reject' }
+  | { readonly type: 'cancelled'; readonly reason: string }
+  | ({ readonly type: 'item_retried'; readonly policy?: Partial<Policy> } & ItemRef)
+  | ({ readonly type: 'item_skipped' } & ItemRef)
+  | ({
+      readonly type: 'item_resolved';
+      readonly answer: 'done' | 'refused';
+      readonly output?: Json;
+    } & ItemRef)
+  | {
+      readonly type: 'forced';
+      readonly raised: Position;
+      readonly decision: 'commit' | 'abort' | 'complete' | 'undo';
+      readonly reason: string;
+    }
+  | { readonly type: 'killed'; readonly reason: string }
+);
+
+export interface CommandEffect {
+  readonly type: 'command';
+  readonly step: string;
+  readonly participant: string;
+  readonly phase: Phase;
+  readonly attempt: number;
+  readonly action: string;
+  readonly cause: Mark;
+  readonly since: number;
+  readonly due?: number;
+  readonly input?: Json;
+  readonly output?: Json;
+  readonly ran?: boolean;
+  readonly alone?: boolean;
+}
+
+export interface OutcomeBody {
+  readonly status: Status;
+  /** First cause of anything but success. */
+  readonly code?: string;
+  readonly message?: string;
+  readonly step?: string;
+  readonly outputs?: Readonly<Record<string, Json>>;
+  /** Open items remain. */
+  readonly attention?: boolean;
+}
+
+/** Something a person must look at. `raised` names it in operator inputs. */
+export interface AttentionItem extends ItemRef {
+  readonly code: string;
+  readonly message?: string;
+}
+
+export type Effect =
+  | CommandEffect
+  /** The point where the log implied a decision: written down as a `decided` note, never waited for (Rule 4). */
+  | { readonly type: 'decide'; readonly value: Decision; readonly code?: string }
+  /** Told to the caller although the run stays open with attention. */
+  | { readonly type: 'tell'; readonly outcome: OutcomeBody }
+  | { readonly type: 'end'; readonly outcome: OutcomeBody }
+  /** A hint for the phase monitor: some timer of this run is now due at `dueMs` (run clock). */
+  | { readonly type: 'arm'; readonly dueMs: number }
+  | { readonly type: 'attend'; readonly item: AttentionItem };
+
+export interface Step<S> {
+  readonly state: S;
+  readonly effects: readonly Effect[];
+}
+
+export interface Timer {
+  readonly kind: DeadlineKind;
+  readonly step?: string;
+  readonly phase?: Phase;
+  readonly attempt?: number;
+  readonly armed: Position;
+  readonly dueMs: number;
+}
+
+export interface StepView {
+  readonly step: string;
+  readonly participant: string;
+  /** Current or last phase; undefined when nothing was commanded yet. */
+  readonly phase?: Phase;
+  readonly attempt?: number;
+  readonly status:
+    'waiting' | 'commanded' | 'backing_off' | 'done' | 'failed' | 'undone' | 'attention' | 'skipped';
+}
+
+/** For people and `query`: where a run stands and why it waits. */
+export interface RunView {
+  readonly phase: string;
+  /** One sentence: what must happen next. */
+  readonly waitsFor: string;
+  readonly steps: readonly StepView[];
+  readonly attention: readonly AttentionItem[];
+}
+
+export interface Machine<S> {
+  readonly pattern: Pattern;
+  readonly version: number;
+  /** The run begins at this input. */
+  start(facts: RunFacts, mark: Mark): Step<S>;
+  step(facts: RunFacts, state: S, event: MachineEvent): Step<S>;
+  outstanding(facts: RunFacts, state: S): readonly CommandEffect[];
+  /** Every armed timer. */
+  timers(facts: RunFacts, state: S): readonly Timer[];
+  view(facts: RunFacts, state: S): RunView;
+}
+
+export const NO_EFFECTS: readonly Effect[] = [];
+/** M1: the same state object and no effects. */
+export const stay = <S>(state: S): Step<S> => ({ state, effects: NO_EFFECTS });
