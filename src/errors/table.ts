@@ -1,5 +1,10 @@
 /** One row per code: the single source for retry policy, CLI exit code, hint and docs/errors.md. Sorted by code. */
 export const ERRORS = {
+  BARRIER_RECORD_INVALID: {
+    retryable: false,
+    exitCode: 65,
+    hint: 'something else wrote to the barrier bucket: remove that record once the step is known to be settled',
+  },
   CLOSED: { retryable: false, exitCode: 70, hint: 'this client, worker or coordinator has been closed' },
   CONFIG_INVALID: { retryable: false, exitCode: 78, hint: 'correct the named option' },
   CONNECTION_FAILED: {
@@ -8,6 +13,7 @@ export const ERRORS = {
     hint: 'is nats-server running and reachable at this URL?',
   },
   ENVELOPE_INVALID: { retryable: false, exitCode: 65, hint: 'the envelope does not follow docs/wire.md' },
+  FOLD_FAILED: { retryable: false, exitCode: 70, hint: 'a bug: keep the stream and report it' },
   ID_INVALID: { retryable: false, exitCode: 65, hint: 'ids match [A-Za-z0-9_-]{1,64}' },
   JETSTREAM_UNAVAILABLE: { retryable: false, exitCode: 69, hint: 'start nats-server with JetStream (-js)' },
   LOG_DIVERGED: {
@@ -29,7 +35,13 @@ export const ERRORS = {
   PAYLOAD_TOO_LARGE: { retryable: false, exitCode: 65, hint: 'pass large data by reference' },
   PLAN_INVALID: { retryable: false, exitCode: 65, hint: 'correct the named field of the plan' },
   PUBLISH_REFUSED: { retryable: false, exitCode: 74, hint: 'the stream refused the message' },
+  REQUEST_REFUSED: { retryable: false, exitCode: 74, hint: 'the server refused the JetStream request' },
   SERVER_TOO_OLD: { retryable: false, exitCode: 69, hint: 'Phasor needs nats-server 2.12 or newer' },
+  STREAM_APPLY_FAILED: {
+    retryable: false,
+    exitCode: 73,
+    hint: 'nats-server refused to make or change the stream',
+  },
   STREAM_CHANGE_REFUSED: { retryable: false, exitCode: 73, hint: 'the change would lose data' },
   STREAM_MISSING: { retryable: false, exitCode: 69, hint: 'run `phasor streams apply` once' },
   STREAM_MISMATCH: { retryable: false, exitCode: 78, hint: 'the stream was made with other settings' },
@@ -44,6 +56,7 @@ export const ERRORS = {
     hint: 'await some outcomes first, or raise the bound',
   },
   TX_NOT_FOUND: { retryable: false, exitCode: 66, hint: 'no such transaction in this pattern' },
+  VERSION_UNKNOWN: { retryable: false, exitCode: 78, hint: 'a newer machine version was enabled: upgrade this coordinator' },
 } as const satisfies Readonly<Record<string, ErrorRow>>;
 
 export interface ErrorRow {

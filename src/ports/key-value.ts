@@ -2,6 +2,8 @@
 export interface Entry {
   readonly value: Uint8Array;
   readonly revision: number;
+  /** When the server stored this revision (its clock, floored to milliseconds): the age of a claim needs no local clock. */
+  readonly timeMs: number;
 }
 
 export interface WriteOptions {

@@ -23,6 +23,8 @@ export interface StreamState {
   readonly firstSeq: number;
   readonly lastSeq: number;
   readonly lastTimeMs: number;
+  /** The server's wall clock when it answered. */
+  readonly nowMs: number;
   readonly bytes: number;
   readonly maxBytes: number;
   readonly duplicateWindowMs: number;

@@ -1,0 +1,377 @@
+/**
+ * The fold of one shard of one pattern: inputs in stream order in, what they imply out (Rule 1). The same code runs in
+ * the coordinator, in the auditor and in the simulator; only the sink differs. It reads no clock and does no I/O.
+ *
+ * Invariants:
+ *  F1 an input that changes nothing leaves no trace: not in the run's clock, not in its digest (Rules 1, 2 and 4);
+ *  F2 a run leaves memory only after its outcome (or refusal) note has been read back (Rules 4 and 7);
+ *  F3 what names another run, another sender than its subject, or nobody, never reaches a machine (Rule 8).
+ */
+import { mixDigest } from '../kernel/hash.ts';
+import { comparePositions, position, runId, type Position, type RunId } from '../kernel/position.ts';
+import type { Decision, OperatorAction, Status } from '../kernel/vocabulary.ts';
+import { admit, type ShardFacts } from './admission.ts';
+import type {
+  BeginEnvelope,
+  CancelEnvelope,
+  DeadlineEnvelope,
+  DecidedEnvelope,
+  EnableEnvelope,
+  OperatorEnvelopes,
+  ReportEnvelope,
+  SignalEnvelope,
+} from './envelopes.ts';
+import { deadlineEvent, operatorEvent, reportedEvent } from './fold-events.ts';
+import type { Mark, MachineEvent, OutcomeBody, Step } from './machine.ts';
+import { FIRST_VERSION, machineOf } from './registry.ts';
+import { derived, emptyPlan, isOpen, matches, newRun, type Refusal, type RunRecord } from './run.ts';
+import type { FoldInput, FoldSink } from './fold-sink.ts';
+
+export class ShardFold {
+  /** Every run that has not left memory, by run. */
+  readonly runs = new Map<RunId, RunRecord>();
+  /** The run that a transaction's id names now: the open one, else the first that waits for its verdict. */
+  readonly #named = new Map<string, RunRecord>();
+  #version = FIRST_VERSION;
+  #survived: { readonly at: Position; readonly timeMs: number } | undefined;
+
+  constructor(
+    readonly facts: ShardFacts,
+    private readonly sink: FoldSink,
+  ) {}
+
+  /** Highest machine version enabled so far; part of the checkpoint. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** The run that this id names now, if it has not left memory. */
+  runOf(tx: string): RunRecord | undefined {
+    return this.#named.get(tx);
+  }
+
+  fold(input: FoldInput): void {
+    const { sender, kind } = input.address;
+    const trusted = sender === 'coordinator' || sender === 'operator';
+    if (trusted && input.natsHeaders) {
+      this.sink.dead(input, 'Nats-* headers are not allowed on coordinator and operator inputs');
+      return;
+    }
+    if (sender === 'operator') {
+      this.#operator(input, kind as OperatorAction);
+      return;
+    }
+    switch (kind) {
+      case 'begin':
+        return this.#begin(input, input.envelope as BeginEnvelope);
+      case 'report':
+        return this.#report(input, input.envelope as ReportEnvelope);
+      case 'deadline':
+        return this.#deadline(input, input.envelope as DeadlineEnvelope);
+      case 'decided':
+        return this.#decided(input, input.envelope as DecidedEnvelope);
+      case 'signal':
+        return this.#signal(input, input.envelope as SignalEnvelope);
+      case 'cancel':
+        return this.#cancel(input, input.envelope as CancelEnvelope);
+      case 'enable':
+        return this.#enable(input.envelope as EnableEnvelope);
+      default:
+        this.sink.dead(input, `nobody reads ${kind} from ${sender}`);
+    }
+  }
+
+  #begin(input: FoldInput, begin: BeginEnvelope): void {
+    const { sender } = input.address;
+    // A fresh id is only ever sent again as the identical message: a second one is the first.
+    if (begin.id === 'fresh' && this.#named.has(begin.tx)) return;
+    const admission = admit(this.facts, begin, {
+      sender,
+      timeMs: input.timeMs,
+      identified: input.identified,
+    });
+    const machine = machineOf(this.facts.pattern, this.#version);
+    if (machine === undefined) {
+      this.sink.halt(`machine version ${this.#version} of ${this.facts.pattern} is unknown to this build`);
+      return;
+    }
+    const begun: Mark = { at: position(input.seq, input.index), time: input.timeMs };
+    const plan = admission.admitted ? admission.plan : emptyPlan(this.facts.pattern, begin.plan.name);
+    const facts = { pattern: this.facts.pattern, tx: begin.tx, run: runId(begun.at, begun.time), plan };
+    const run = newRun({ facts, machine, begin, begun, sender, input });
+    this.runs.set(run.facts.run, run);
+    if (!this.#named.has(begin.tx)) this.#named.set(begin.tx, run);
+    this.sink.accepted(run, input);
+    if (!admission.admitted) return this.#refuse(run, admission.refusal);
+    if (begin.id === 'own') return this.sink.decided(run, 'verdict');
+    this.#activate(run, begun);
+  }
+
+  #refuse(run: RunRecord, refusal: Refusal): void {
+    run.phase = 'refused';
+    run.refusal = refusal;
+    this.sink.decided(run, 'refusal');
+    this.sink.told(run, { status: 'refused', ...refusal }, true);
+  }
+
+  /** The run is admitted: it starts now, or waits for `startAt`. */
+  #activate(run: RunRecord, mark: Mark): void {
+    this.#named.set(run.facts.tx, run);
+    const { startAt } = run.begin;
+    if (run.earlyCancel !== undefined) {
+      return this.#end(run, mark, { status: 'cancelled', code: 'cancelled', message: run.earlyCancel });
+    }
+    if (startAt !== undefined && startAt > mark.time) {
+      run.phase = 'scheduled';
+      return this.sink.armed(run, startAt);
+    }
+    run.phase = 'active';
+    this.#carry(run, run.machine.start(run.facts, mark), mark);
+  }
+
+  #report(input: FoldInput, report: ReportEnvelope): void {
+    const run = this.#find(report);
+    if (run === undefined || run.phase !== 'active') return this.#lateReport(input, report);
+    const index = run.facts.plan.indexOf.get(report.step);
+    const participant = index === undefined ? undefined : run.facts.plan.steps[index]?.participant;
+    if (participant !== input.address.sender) {
+      return this.sink.dead(
+        input,
+        `step ${report.step} of this run does not belong to ${input.address.sender}`,
+      );
+    }
+    const mark = markOf(run, input);
+    if (this.#isLostLog(report)) this.#attend(report, 'lost-log', mark.at);
+    this.#apply(run, input, reportedEvent(mark, report));
+  }
+
+  /** After the end only a report that itself says `lateEffect` counts, from its content alone (DESIGN §3). */
+  #lateReport(input: FoldInput, report: ReportEnvelope): void {
+    if (report.lateEffect === true) this.#attend(report, 'late-effect', position(input.seq, input.index));
+  }
+
+  #attend(report: ReportEnvelope, code: string, raised: Position): void {
+    const { tx, run, step, phase } = report;
+    this.sink.attend(this.runs.get(run), { tx, run, step, phase, code, raised });
+  }
+
+  /** Its cause was in a part of the log that a recovery gave up (Rule 5). */
+  #isLostLog(report: ReportEnvelope): boolean {
+    const survived = this.#survived;
+    if (survived === undefined || report.cause.time >= survived.timeMs) return false;
+    return comparePositions(report.cause.at, survived.at) > 0;
+  }
+
+  #deadline(input: FoldInput, deadline: DeadlineEnvelope): void {
+    const run = this.#find(deadline);
+    if (run === undefined) return;
+    const mark = markOf(run, input);
+    if (run.phase === 'active') this.#apply(run, input, deadlineEvent(mark, deadline));
+    else if (run.phase === 'scheduled' && deadline.kind === 'start' && deadline.armed === run.begun.at) {
+      if (mark.time >= (run.begin.startAt ?? 0)) {
+        this.#accept(run, input);
+        run.phase = 'active';
+        this.#carry(run, run.machine.start(run.facts, mark), mark);
+      }
+    }
+    this.sink.deadlineRead(run, deadline, mark);
+  }
+
+  #signal(input: FoldInput, signal: SignalEnvelope): void {
+    const run = this.#find(signal);
+    if (run === undefined || !isOpen(run)) return;
+    const allowed = run.begin.allow?.signal?.[signal.name] ?? [run.sender];
+    const { sender } = input.address;
+    if (sender !== 'operator' && !allowed.includes(sender))
+      return this.sink.dead(input, `${sender} may not signal ${signal.name}`);
+    if (run.signals.includes(signal.name)) return;
+    run.signals = [...run.signals, signal.name];
+    const mark = markOf(run, input);
+    this.#accept(run, input);
+    if (run.phase !== 'active') return;
+    const verdict = signal.verdict === undefined ? {} : { verdict: signal.verdict };
+    const event: MachineEvent = { type: 'signalled', mark, name: signal.name, ...verdict };
+    this.#carry(run, run.machine.step(run.facts, run.state, event), mark);
+  }
+
+  #cancel(input: FoldInput, cancel: CancelEnvelope): void {
+    const run = this.#find(cancel);
+    if (run === undefined || !isOpen(run)) return;
+    const { sender } = input.address;
+    const allowed = run.begin.allow?.cancel ?? [run.sender];
+    if (sender !== 'operator' && sender !== 'coordinator' && !allowed.includes(sender)) {
+      return this.sink.dead(input, `${sender} may not cancel this run`);
+    }
+    const mark = markOf(run, input);
+    if (run.phase === 'active') {
+      return this.#apply(run, input, { type: 'cancelled', mark, reason: cancel.reason });
+    }
+    if (run.earlyCancel !== undefined) return;
+    run.earlyCancel = cancel.reason;
+    this.#accept(run, input);
+    if (run.phase === 'scheduled') this.#activate(run, mark);
+  }
+
+  #enable(enable: EnableEnvelope): void {
+    if (enable.machine <= this.#version) return;
+    this.#version = enable.machine;
+    if (machineOf(this.facts.pattern, enable.machine) === undefined) {
+      this.sink.halt(`machine version ${enable.machine} of ${this.facts.pattern} is unknown to this build`);
+    }
+  }
+
+  #operator(input: FoldInput, action: OperatorAction): void {
+    if (action === 'recover') {
+      const { survived } = input.envelope as OperatorEnvelopes['recover'];
+      this.#survived = { at: survived, timeMs: input.timeMs };
+      return;
+    }
+    if (action === 'signal') return this.#signal(input, input.envelope as SignalEnvelope);
+    const run = this.#find(input.envelope as { readonly tx: string; readonly run: RunId });
+    if (run === undefined) return;
+    // An ended run whose written outcome contradicts this fold waits only to be seen by a person.
+    if (run.phase === 'ended' && run.frozen !== undefined) return this.#leave(run);
+    if (!isOpen(run)) return;
+    const thawed = run.frozen !== undefined;
+    if (thawed) {
+      run.frozen = undefined;
+      this.#accept(run, input);
+    }
+    const mark = markOf(run, input);
+    if (run.phase === 'active') this.#apply(run, input, operatorEvent(mark, action, input.envelope));
+    else if (action === 'cancel') this.#cancel(input, input.envelope as CancelEnvelope);
+    else if (action === 'kill') {
+      this.#accept(run, input);
+      this.#named.set(run.facts.tx, run);
+      this.#end(run, mark, {
+        status: 'killed',
+        code: 'killed',
+        message: (input.envelope as OperatorEnvelopes['kill']).reason,
+      });
+    }
+    if (thawed && run.phase === 'active') {
+      for (const command of run.machine.outstanding(run.facts, run.state)) this.sink.command(run, command);
+    }
+  }
+
+  #decided(input: FoldInput, note: DecidedEnvelope): void {
+    const run = this.#find(note);
+    if (run === undefined) return;
+    switch (note.kind) {
+      case 'verdict':
+        return this.#verdict(run, input, note);
+      case 'decision':
+        if (!matches(run.decision, note)) return this.#contradiction(run, note);
+        run.decisionNoted = true;
+        return;
+      case 'outcome':
+        if (!matches(run.outcome, note)) return this.#contradiction(run, note);
+        return this.#leave(run);
+      case 'conflict':
+        if (run.frozen !== undefined) return;
+        run.frozen = position(input.seq, input.index);
+        this.#accept(run, input);
+        this.sink.attend(run, {
+          tx: run.facts.tx,
+          run: run.facts.run,
+          step: '',
+          phase: 'abort',
+          code: 'decided-conflict',
+          raised: run.frozen,
+        });
+    }
+  }
+
+  #contradiction(run: RunRecord, note: DecidedEnvelope): void {
+    if (run.frozen === undefined) this.sink.contradicted(run, note);
+  }
+
+  /** The first verdict on a begin counts (Rule 7). */
+  #verdict(run: RunRecord, input: FoldInput, note: DecidedEnvelope & { readonly kind: 'verdict' }): void {
+    if (note.at !== run.begun.at) return;
+    if (run.phase === 'refused' && note.value === 'refused') return this.#leave(run);
+    if (run.phase !== 'awaiting_verdict') return;
+    this.#accept(run, input);
+    switch (note.value) {
+      case 'admit':
+        return this.#activate(run, markOf(run, input));
+      case 'duplicate': {
+        const original = note.of === undefined ? undefined : this.runs.get(note.of);
+        if (original !== undefined && original !== run) original.duplicates += 1;
+        this.sink.judged(run, 'duplicate', note.of);
+        return this.#leave(run);
+      }
+      case 'mismatch':
+        this.sink.judged(run, 'mismatch', note.of);
+        return this.#leave(run);
+      case 'refused':
+        return this.#leave(run);
+    }
+  }
+
+  #leave(run: RunRecord): void {
+    this.runs.delete(run.facts.run);
+    if (this.#named.get(run.facts.tx) === run) this.#named.delete(run.facts.tx);
+    this.sink.left(run);
+  }
+
+  #find(named: { readonly tx: string; readonly run: RunId }): RunRecord | undefined {
+    const run = this.runs.get(named.run);
+    return run?.facts.tx === named.tx ? run : undefined;
+  }
+
+  #apply(run: RunRecord, input: FoldInput, event: MachineEvent): void {
+    const step = run.machine.step(run.facts, run.state, event);
+    if (step.state === run.state && step.effects.length === 0) return;
+    this.#accept(run, input);
+    this.#carry(run, step, event.mark);
+  }
+
+  /** F1: only here does an input touch the run's clock and digest. */
+  #accept(run: RunRecord, input: FoldInput): void {
+    if (input.timeMs > run.clockMs) run.clockMs = input.timeMs;
+    run.digest = mixDigest(run.digest, input);
+    this.sink.accepted(run, input);
+  }
+
+  #carry(run: RunRecord, step: Step<unknown>, mark: Mark): void {
+    run.state = step.state;
+    for (const effect of step.effects) {
+      switch (effect.type) {
+        case 'command':
+          if (run.frozen === undefined) this.sink.command(run, effect);
+          break;
+        case 'decide':
+          run.decision = derived<Decision>(run, mark, effect.value, effect.code);
+          this.sink.decided(run, 'decision');
+          break;
+        case 'tell':
+          this.sink.told(run, effect.outcome, false);
+          break;
+        case 'end':
+          this.#end(run, mark, effect.outcome);
+          break;
+        case 'arm':
+          this.sink.armed(run, effect.dueMs);
+          break;
+        case 'attend':
+          this.sink.attend(run, { ...effect.item, tx: run.facts.tx, run: run.facts.run });
+          break;
+      }
+    }
+  }
+
+  #end(run: RunRecord, mark: Mark, outcome: OutcomeBody): void {
+    run.phase = 'ended';
+    run.outcome = derived<Status>(run, mark, outcome.status, outcome.code);
+    run.outcomeBody = outcome;
+    this.sink.decided(run, 'outcome');
+    this.sink.told(run, outcome, true);
+  }
+}
+
+/** An input's time is the later of its own timestamp and the run's clock (Rule 2). */
+const markOf = (run: RunRecord, input: FoldInput): Mark => ({
+  at: position(input.seq, input.index),
+  time: Math.max(input.timeMs, run.clockMs),
+});

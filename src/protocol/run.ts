@@ -1,0 +1,154 @@
+/**
+ * One run as a fold holds it: what its begin fixed, and what the log has implied so far. The machine's state inside is
+ * immutable; this record is owned by exactly one `ShardFold`, which is the only writer.
+ */
+import { digestHex, EMPTY_DIGEST, mixDigest, type Digest } from '../kernel/hash.ts';
+import type { Position, RunId } from '../kernel/position.ts';
+import type { Decision, Pattern, Status } from '../kernel/vocabulary.ts';
+import type { CompiledPlan } from './compiled-plan.ts';
+import type { BeginEnvelope } from './envelopes.ts';
+import type { AttentionItem, Machine, Mark, OutcomeBody, RunFacts, RunView, Timer } from './machine.ts';
+
+/** A decision or outcome that the log implied; written down as a `decided` note (Rule 4). */
+export interface Derived<V> {
+  readonly at: Position;
+  readonly time: number;
+  readonly value: V;
+  readonly digest: string;
+  readonly code?: string;
+}
+
+export type RunPhase =
+  /** An own id waits for its verdict (Rule 7). */
+  | 'awaiting_verdict'
+  /** `startAt` has not come. */
+  | 'scheduled'
+  | 'active'
+  /** Ended by the log; stays until its outcome note has been read back. */
+  | 'ended'
+  /** Refused by a pure rule; stays until its verdict note has been read back. */
+  | 'refused';
+
+export interface Refusal {
+  readonly code: string;
+  readonly message: string;
+}
+
+export interface RunRecord {
+  readonly facts: RunFacts;
+  readonly machine: Machine<unknown>;
+  readonly begin: BeginEnvelope;
+  readonly begun: Mark;
+  /** Sequence of the begin: orders runs against a resume point without parsing. */
+  readonly begunSeq: number;
+  readonly sender: string;
+  phase: RunPhase;
+  state: unknown;
+  /** Highest stream time of accepted inputs (Rule 2). */
+  clockMs: number;
+  digest: Digest;
+  /** Signal names already latched: the first per (run, name) counts. */
+  signals: readonly string[];
+  /** A cancel that arrived before the run became active. */
+  earlyCancel: string | undefined;
+  decision: Derived<Decision> | undefined;
+  decisionNoted: boolean;
+  outcome: Derived<Status> | undefined;
+  outcomeBody: OutcomeBody | undefined;
+  refusal: Refusal | undefined;
+  /** A `decided{conflict}` was read: inputs are recorded, nothing is commanded, until an operator acts (Rule 4). */
+  frozen: Position | undefined;
+  /** Other begins of this run (own ids) that wait to be told the outcome. */
+  duplicates: number;
+  /** Owned by the phase monitor. */
+  wakeBucket: number | undefined;
+}
+
+export function newRun(options: {
+  readonly facts: RunFacts;
+  readonly machine: Machine<unknown>;
+  readonly begin: BeginEnvelope;
+  readonly begun: Mark;
+  readonly sender: string;
+  readonly input: { readonly seq: number; readonly index: number; readonly sha: Digest };
+}): RunRecord {
+  const { facts, machine, begin, begun, sender, input } = options;
+  return {
+    facts,
+    machine,
+    begin,
+    begun,
+    begunSeq: input.seq,
+    sender,
+    phase: 'awaiting_verdict',
+    state: undefined,
+    clockMs: begun.time,
+    digest: mixDigest(EMPTY_DIGEST, input),
+    signals: [],
+    earlyCancel: undefined,
+    decision: undefined,
+    decisionNoted: false,
+    outcome: undefined,
+    outcomeBody: undefined,
+    refusal: undefined,
+    frozen: undefined,
+    duplicates: 0,
+    wakeBucket: undefined,
+  };
+}
+
+/** Stands in for the plan of a begin that was refused. */
+export const emptyPlan = (pattern: Pattern, name: string): CompiledPlan => ({
+  pattern,
+  name,
+  steps: [],
+  indexOf: new Map(),
+  deadlines: {},
+});
+
+/** What the log implied at this input, with the digest of every input accepted so far (Rule 4). */
+export function derived<V>(run: RunRecord, mark: Mark, value: V, code: string | undefined): Derived<V> {
+  const base = { at: mark.at, time: mark.time, value, digest: digestHex(run.digest) };
+  return code === undefined ? base : { ...base, code };
+}
+
+export const matches = (
+  mine: Derived<string> | undefined,
+  note: { readonly at: Position; readonly value: string; readonly digest: string },
+): boolean => mine?.at === note.at && mine.value === note.value && mine.digest === note.digest;
+
+export const isOpen = (run: RunRecord): boolean =>
+  run.phase === 'awaiting_verdict' || run.phase === 'scheduled' || run.phase === 'active';
+
+export const runOf = (run: RunRecord): RunId => run.facts.run;
+
+/** Every timer that waits for this run, the machine's and the delayed start's. */
+export function timersOf(run: RunRecord): readonly Timer[] {
+  if (run.phase === 'active' && run.frozen === undefined) return run.machine.timers(run.facts, run.state);
+  if (run.phase === 'scheduled' && run.begin.startAt !== undefined) {
+    return [{ kind: 'start', armed: run.begun.at, dueMs: run.begin.startAt }];
+  }
+  return [];
+}
+
+const WAITING: Readonly<Record<Exclude<RunPhase, 'active'>, string>> = {
+  awaiting_verdict: 'the verdict on its id',
+  scheduled: 'its start time',
+  ended: 'nothing: it has ended',
+  refused: 'nothing: it was refused',
+};
+
+export function viewOf(run: RunRecord): RunView {
+  if (run.phase !== 'active') {
+    const steps = run.state === undefined ? [] : run.machine.view(run.facts, run.state).steps;
+    return { phase: run.phase, waitsFor: WAITING[run.phase], steps, attention: [] };
+  }
+  const view = run.machine.view(run.facts, run.state);
+  if (run.frozen === undefined) return view;
+  const conflict: AttentionItem = { raised: run.frozen, step: '', phase: 'abort', code: 'decided-conflict' };
+  return {
+    ...view,
+    waitsFor: 'an operator: the log and a written decision contradict each other',
+    attention: [...view.attention, conflict],
+  };
+}

@@ -1,0 +1,240 @@
+/**
+ * The coordinator: for each pattern, folds every shard's inputs and carries out what they imply (DESIGN §4). It keeps
+ * no private truth; any number of them may run on the same streams, at worst a command goes out twice.
+ */
+import { shardOf } from '../kernel/hash.ts';
+import { streamOf } from '../kernel/subjects.ts';
+import type { Pattern } from '../kernel/vocabulary.ts';
+import { PhasorError } from '../errors/phasor-error.ts';
+import type { StreamState } from '../ports/log.ts';
+import type { World } from '../ports/world.ts';
+import { RUNNABLE_PATTERNS } from '../protocol/registry.ts';
+import { PhaseMonitor } from '../reliability/phase-monitor.ts';
+import { Batcher } from './batcher.ts';
+import { storeDeadLetter } from './dead-letters.ts';
+import { OUTCOME_BUCKET, OutcomeKeys } from './outcome-keys.ts';
+import { serveQueries, type QueryService } from './query-service.ts';
+import { RecentOutcomes } from './recent-outcomes.ts';
+import { ServerClock } from './server-clock.ts';
+import { ShardActions, type PatternResources } from './shard-actions.ts';
+import { ShardRunner } from './shard-runner.ts';
+
+/** Between two looks at the server's clock. */
+const TIME_CHECK_MS = 5_000;
+
+export interface CoordinatorOptions {
+  /** Patterns to drive. Default: every pattern this build has a machine for. */
+  readonly patterns?: readonly Pattern[];
+  /**
+   * Commands in one message, 1..256: smaller spreads work over more workers, larger costs less. Default: 64.
+   */
+  readonly commandsPerMessage?: number;
+  /**
+   * Called when a pattern had to stop: `LOG_DIVERGED`, `STREAM_MISSING`, `FOLD_FAILED`, `VERSION_UNKNOWN`. The other
+   * patterns go on. Default: logs the error.
+   */
+  readonly onFailure?: (error: PhasorError) => void;
+}
+
+export interface Coordinator {
+  readonly patterns: readonly Pattern[];
+  /** Runs in memory, over all patterns. */
+  readonly openRuns: number;
+  /** Resolves once every shard has reached the head of its log for the first time. */
+  readonly ready: Promise<void>;
+  /** Stops reading, stores what was implied, within 5 s. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts driving transactions. Resolves once every shard is being read; replay goes on in the background.
+ *
+ * @throws {PhasorError} `STREAM_MISSING` (run `phasor streams apply`), `CONNECTION_FAILED`, `TIMEOUT`.
+ */
+export async function startCoordinator(world: World, options: CoordinatorOptions = {}): Promise<Coordinator> {
+  const patterns = options.patterns ?? RUNNABLE_PATTERNS;
+  const keys = new OutcomeKeys(await world.keyValue.bucket(OUTCOME_BUCKET));
+  const drivers: PatternDriver[] = [];
+  try {
+    for (const pattern of patterns) {
+      const state = await world.log.state(streamOf(pattern));
+      const driver = new PatternDriver(world, { ...options, pattern, keys, state });
+      drivers.push(driver);
+      await driver.start(state.created);
+    }
+  } catch (error) {
+    await Promise.all(drivers.map((driver) => driver.close()));
+    throw error;
+  }
+  return {
+    patterns,
+    get openRuns() {
+      return drivers.reduce((sum, driver) => sum + driver.openRuns, 0);
+    },
+    ready: Promise.all(drivers.map((driver) => driver.ready)).then(() => undefined),
+    close: async () => {
+      await Promise.all(drivers.map((driver) => driver.close()));
+    },
+  };
+}
+
+interface DriverOptions extends CoordinatorOptions {
+  readonly pattern: Pattern;
+  readonly keys: OutcomeKeys;
+  readonly state: StreamState;
+}
+
+/** One pattern: its shards share publishers, so that one verification gate guards them all (Rule 5). */
+class PatternDriver {
+  readonly ready: Promise<void>;
+  readonly #world: World;
+  readonly #options: DriverOptions;
+  readonly #commands: Batcher;
+  readonly #inputs: Batcher;
+  readonly #monitor: PhaseMonitor;
+  readonly #shards: { readonly runner: ShardRunner; readonly actions: ShardActions }[] = [];
+  readonly #unverified = new Set<number>();
+  readonly #queries: QueryService;
+  #failed = false;
+  #closed = false;
+
+  constructor(world: World, options: DriverOptions) {
+    this.#world = { ...world, logger: world.logger.child({ pattern: options.pattern }) };
+    this.#options = options;
+    const { pattern, keys, state } = options;
+    const stream = streamOf(pattern);
+    const publishing = { ...this.#world, onMissing: 'retry' } as const;
+    this.#commands = new Batcher({
+      ...publishing,
+      identified: true,
+      maxEnvelopes: options.commandsPerMessage ?? 64,
+    });
+    this.#inputs = new Batcher({ ...publishing, identified: false });
+    const serverClock = new ServerClock(world.clock);
+    this.#monitor = new PhaseMonitor({
+      clock: world.clock,
+      nowMs: () => serverClock.nowMs(),
+      fire: (run, timer) => this.#shardOf(run.facts.tx)?.actions.fire(run, timer),
+    });
+    const shared: PatternResources = {
+      world: this.#world,
+      pattern,
+      dedupWindowMs: state.dedupWindowMs,
+      commands: this.#commands,
+      inputs: this.#inputs,
+      monitor: this.#monitor,
+      keys,
+      recent: new RecentOutcomes(),
+      deadLetter: (letter) => void storeDeadLetter(this.#world, letter),
+      onHalt: (why) => {
+        this.#fail(new PhasorError('VERSION_UNKNOWN', why, { stream }));
+      },
+    };
+    const heads: Promise<void>[] = [];
+    for (let shard = 0; shard < state.shards; shard += 1) {
+      const facts = { pattern, shard, shards: state.shards, duplicateWindowMs: state.duplicateWindowMs };
+      const actions = new ShardActions(shared, facts);
+      const runner = new ShardRunner({
+        world: this.#world,
+        stream,
+        facts,
+        actions,
+        onLost: () => {
+          this.#unverified.add(shard);
+          this.#pause();
+        },
+        onVerified: () => {
+          this.#unverified.delete(shard);
+          if (this.#unverified.size === 0 && !this.#failed) this.#resume();
+        },
+        onFailure: (error) => {
+          this.#fail(error);
+        },
+        onTime: (timeMs) => {
+          serverClock.observe(timeMs);
+        },
+        ready: () => this.#commands.ready() ?? this.#inputs.ready(),
+      });
+      heads.push(runner.firstHead);
+      this.#shards.push({ runner, actions });
+    }
+    this.ready = Promise.all(heads).then(() => undefined);
+    this.#queries = serveQueries({
+      world: this.#world,
+      pattern,
+      keys,
+      recent: shared.recent,
+      shards: this.#shards.map(({ runner, actions }) => ({ fold: runner.fold, isLive: () => actions.live })),
+    });
+    serverClock.observe(state.nowMs);
+    this.#keepTime(serverClock);
+  }
+
+  /** A quiet log tells no time: ask the server, so that deadlines of waiting runs still come due. */
+  #keepTime(serverClock: ServerClock): void {
+    this.#world.clock.after(TIME_CHECK_MS, () => {
+      if (this.#closed) return;
+      const next = (): void => {
+        this.#keepTime(serverClock);
+      };
+      if (this.openRuns === 0) {
+        next();
+        return;
+      }
+      this.#world.log
+        .state(streamOf(this.#options.pattern))
+        .then(({ nowMs }) => {
+          serverClock.observe(nowMs);
+        })
+        // The reader notices a lost server by itself.
+        .catch(() => undefined)
+        .finally(next);
+    });
+  }
+
+  get openRuns(): number {
+    return this.#shards.reduce((sum, { runner }) => sum + runner.fold.runs.size, 0);
+  }
+
+  async start(created: string): Promise<void> {
+    await Promise.all(this.#shards.map(({ runner }) => runner.start(created)));
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#queries.close();
+    await Promise.all(this.#shards.map(({ runner }) => runner.close()));
+    for (const { actions } of this.#shards) actions.close();
+    this.#monitor.close();
+    await Promise.all([this.#commands.close(), this.#inputs.close()]);
+  }
+
+  #shardOf(tx: string): { readonly actions: ShardActions } | undefined {
+    return this.#shards[shardOf(tx, this.#shards.length)];
+  }
+
+  #pause(): void {
+    this.#commands.pause();
+    this.#inputs.pause();
+  }
+
+  #resume(): void {
+    this.#commands.resume();
+    this.#inputs.resume();
+  }
+
+  /** Nothing implied by a log that can no longer be trusted may go out: everything queued is dropped. */
+  #fail(error: PhasorError): void {
+    if (this.#failed || this.#closed) return;
+    this.#failed = true;
+    this.#pause();
+    this.#commands.clear(error);
+    this.#inputs.clear(error);
+    this.#world.logger.error({ err: error }, 'this pattern has stopped');
+    this.close().catch((err: unknown) => {
+      this.#world.logger.error({ err }, 'closing after a failure');
+    });
+    this.#options.onFailure?.(error);
+  }
+}

@@ -1,0 +1,278 @@
+/** Carries out what a shard's fold implies, while the shard is live; while it is not, remembers which runs moved. */
+import { parsePosition, type RunId } from '../kernel/position.ts';
+import { subjects, type Subject } from '../kernel/subjects.ts';
+import { isUndoPhase, type Pattern } from '../kernel/vocabulary.ts';
+import type { PhaseMonitor } from '../reliability/phase-monitor.ts';
+import type { World } from '../ports/world.ts';
+import type { ShardFacts } from '../protocol/admission.ts';
+import type { DeadlineEnvelope, DecidedEnvelope, OutcomeEnvelope } from '../protocol/envelopes.ts';
+import type { FoldInput, FoldSink } from '../protocol/fold-sink.ts';
+import type { ShardFold } from '../protocol/fold.ts';
+import type { AttentionItem, CommandEffect, Mark, OutcomeBody, Timer } from '../protocol/machine.ts';
+import type { RunRecord } from '../protocol/run.ts';
+import type { Batcher } from './batcher.ts';
+import type { DeadLetter } from './dead-letters.ts';
+import {
+  commandText,
+  conflictNote,
+  decisionNote,
+  outcomeEnvelope,
+  outcomeNote,
+  verdictNote,
+} from './notes.ts';
+import type { OutcomeKeys } from './outcome-keys.ts';
+import type { RecentOutcomes } from './recent-outcomes.ts';
+
+/** What the shards of one pattern share. */
+export interface PatternResources {
+  readonly world: World;
+  readonly pattern: Pattern;
+  readonly dedupWindowMs: number;
+  readonly commands: Batcher;
+  readonly inputs: Batcher;
+  readonly monitor: PhaseMonitor;
+  readonly keys: OutcomeKeys;
+  readonly recent: RecentOutcomes;
+  readonly deadLetter: (letter: DeadLetter) => void;
+  readonly onHalt: (why: string) => void;
+}
+
+const KEY_RETRY_MS = 500;
+
+export class ShardActions implements FoldSink {
+  /** Rule 6: false until the head is reached, and again from a lost subscription to the next head. */
+  live = false;
+  readonly #shared: PatternResources;
+  readonly #shard: ShardFacts;
+  readonly #decidedSubject: Subject;
+  readonly #deadlineSubject: Subject;
+  readonly #commandSubjects = new Map<string, Subject>();
+  /** Runs that moved while not live. */
+  readonly #moved = new Set<RunRecord>();
+  #closed = false;
+
+  constructor(shared: PatternResources, shard: ShardFacts) {
+    this.#shared = shared;
+    this.#shard = shard;
+    this.#decidedSubject = subjects.input(shard.pattern, 'coordinator', 'decided', shard.shard);
+    this.#deadlineSubject = subjects.input(shard.pattern, 'coordinator', 'deadline', shard.shard);
+  }
+
+  close(): void {
+    this.live = false;
+    this.#closed = true;
+  }
+
+  /** At the head: sends once what the log implies above `resumeSeq` and nobody has answered yet (S2). */
+  catchUp(fold: ShardFold, resumeSeq: number): void {
+    const runs = resumeSeq === 0 ? fold.runs.values() : this.#moved.values();
+    for (const run of runs) if (fold.runs.has(run.facts.run)) this.#resume(run, resumeSeq);
+    this.#moved.clear();
+  }
+
+  #resume(run: RunRecord, resumeSeq: number): void {
+    const isNew = (at: string): boolean => parsePosition(at).seq > resumeSeq;
+    if (run.decision !== undefined && !run.decisionNoted && isNew(run.decision.at))
+      this.decided(run, 'decision');
+    switch (run.phase) {
+      case 'awaiting_verdict':
+        if (run.begunSeq > resumeSeq) this.decided(run, 'verdict');
+        break;
+      case 'active':
+        if (run.frozen !== undefined) break;
+        for (const command of run.machine.outstanding(run.facts, run.state)) {
+          if (isNew(command.cause.at)) this.command(run, command);
+        }
+        break;
+      case 'ended':
+        if (run.outcome === undefined || run.outcomeBody === undefined || !isNew(run.outcome.at)) break;
+        this.decided(run, 'outcome');
+        this.told(run, run.outcomeBody, true);
+        break;
+      case 'refused':
+        if (run.begunSeq <= resumeSeq || run.refusal === undefined) break;
+        this.decided(run, 'refusal');
+        this.told(run, { status: 'refused', ...run.refusal }, true);
+        break;
+      case 'scheduled':
+        break;
+    }
+    this.#shared.monitor.look(run);
+  }
+
+  command(run: RunRecord, command: CommandEffect): void {
+    if (!this.live) {
+      this.#moved.add(run);
+      return;
+    }
+    const { world, commands } = this.#shared;
+    const subject = this.#commandSubject(command);
+    commands.add(subject, commandText(run, command, this.#shard.shard));
+    world.passing(command.phase === 'commit' ? 'c6' : isUndoPhase(command.phase) ? 'c16' : 'c3');
+  }
+
+  #commandSubject({ participant, phase }: CommandEffect): Subject {
+    const key = `${participant}.${phase}`;
+    let subject = this.#commandSubjects.get(key);
+    if (subject === undefined) {
+      subject = subjects.command(this.#shard.pattern, participant, phase);
+      this.#commandSubjects.set(key, subject);
+    }
+    return subject;
+  }
+
+  decided(run: RunRecord, what: 'decision' | 'outcome' | 'refusal' | 'verdict'): void {
+    if (!this.live) {
+      this.#moved.add(run);
+      return;
+    }
+    switch (what) {
+      case 'decision':
+        this.#shared.world.passing('c5');
+        return this.#append(this.#decidedSubject, decisionNote(run));
+      case 'refusal':
+        return this.#append(
+          this.#decidedSubject,
+          verdictNote(run, { value: 'refused', code: run.refusal?.code }),
+        );
+      case 'verdict':
+        return this.#inBackground(run, 'verdict', () => this.#judge(run));
+      case 'outcome':
+        this.#shared.world.passing('c7');
+        if (run.begin.id === 'fresh') return this.#append(this.#decidedSubject, outcomeNote(run, undefined));
+        return this.#inBackground(run, 'outcome key', () => this.#storeOutcome(run));
+    }
+  }
+
+  contradicted(run: RunRecord, note: DecidedEnvelope): void {
+    const { tx, run: id } = run.facts;
+    this.#shared.world.logger.error(
+      { tx, run: id, note, decision: run.decision, outcome: run.outcome },
+      'contradiction',
+    );
+    if (this.live) this.#append(this.#decidedSubject, conflictNote(run, note));
+  }
+
+  told(run: RunRecord, outcome: OutcomeBody, ended: boolean): void {
+    const envelope = outcomeEnvelope(run, outcome);
+    if (ended) this.#shared.recent.add(envelope);
+    if (!this.live) {
+      this.#moved.add(run);
+      return;
+    }
+    const wanted = run.begin.reply ?? ['outcome'];
+    this.#shared.world.passing('c8');
+    if (wanted.includes('outcome')) this.#tell(envelope);
+    if (ended && run.duplicates > 0) this.#tell({ ...envelope, duplicate: true });
+  }
+
+  judged(run: RunRecord, verdict: 'duplicate' | 'mismatch', of: RunId | undefined): void {
+    if (!this.live) return;
+    if (verdict === 'mismatch') {
+      const message = `this id names run ${of ?? 'unknown'}, begun with another plan`;
+      return this.#tell(outcomeEnvelope(run, { status: 'mismatch', code: 'plan-differs', message }));
+    }
+    this.#inBackground(run, 'duplicate', async () => {
+      const { keys, pattern } = this.#shared;
+      const found = await keys.find(pattern, run.facts.tx);
+      // Without an outcome the run is still open, and tells its duplicates when it ends.
+      if (found?.outcome !== undefined) this.#tell({ ...found.outcome, duplicate: true });
+    });
+  }
+
+  armed(run: RunRecord, dueMs: number): void {
+    if (this.live) this.#shared.monitor.arm(run, dueMs);
+    else this.#moved.add(run);
+  }
+
+  deadlineRead(run: RunRecord, deadline: DeadlineEnvelope, mark: Mark): void {
+    this.#shared.monitor.read(run, deadline, mark);
+  }
+
+  attend(
+    _run: RunRecord | undefined,
+    item: AttentionItem & { readonly tx: string; readonly run: RunId },
+  ): void {
+    if (this.live) this.#shared.world.logger.warn({ ...item, pattern: this.#shard.pattern }, 'attention');
+  }
+
+  accepted(_run: RunRecord, input: FoldInput): void {
+    if (this.live && input.address.sender === 'operator') this.#shared.world.passing('c17');
+  }
+
+  left(run: RunRecord): void {
+    this.#shared.monitor.forget(run);
+    this.#moved.delete(run);
+  }
+
+  dead(input: FoldInput, problem: string): void {
+    const { pattern, sender, kind, shard } = input.address;
+    this.deadLetter({
+      position: `${input.seq}.${input.index}`,
+      subject: subjects.input(pattern, sender, kind, shard),
+      problem,
+      data: Buffer.from(JSON.stringify(input.envelope)),
+    });
+  }
+
+  /** Also during replay: the letter is keyed by its position, so a repeated one is the same letter. */
+  deadLetter(letter: Omit<DeadLetter, 'pattern' | 'participant'>): void {
+    this.#shared.deadLetter({ ...letter, pattern: this.#shard.pattern, participant: 'coordinator' });
+  }
+
+  halt(why: string): void {
+    this.#shared.onHalt(why);
+  }
+
+  /** Appends the deadline input of a timer; whether it counts is decided where it stands in the log (Rule 2). */
+  fire(run: RunRecord, timer: Timer): void {
+    this.#shared.world.passing('c9');
+    const { dueMs: _, ...named } = timer;
+    const { tx, run: id } = run.facts;
+    const text = JSON.stringify({ v: 1, tx, run: id, ...named } satisfies DeadlineEnvelope);
+    this.#shared.inputs.add(this.#deadlineSubject, text, (stored) => {
+      if ('at' in stored) this.#shared.world.passing('c10');
+    });
+  }
+
+  #append(subject: Subject, text: string): void {
+    this.#shared.inputs.add(subject, text);
+  }
+
+  #tell(envelope: OutcomeEnvelope): void {
+    const subject = subjects.response(envelope.tx, 'coordinator', 'outcome');
+    this.#shared.world.bus.publish(subject, Buffer.from(`[${JSON.stringify(envelope)}]`));
+  }
+
+  async #judge(run: RunRecord): Promise<void> {
+    const { keys, pattern } = this.#shared;
+    const { tx, run: id } = run.facts;
+    const judged = await keys.judge({ pattern, tx, run: id, beginMs: run.begun.time, plan: run.begin.plan });
+    this.#append(this.#decidedSubject, verdictNote(run, judged));
+  }
+
+  /** Rule 7: the note that lets a run leave memory follows its key. */
+  async #storeOutcome(run: RunRecord): Promise<void> {
+    const { keys, pattern, dedupWindowMs } = this.#shared;
+    if (run.outcome === undefined || run.outcomeBody === undefined) return;
+    const until = run.outcome.time + dedupWindowMs;
+    const outcome = outcomeEnvelope(run, run.outcomeBody);
+    await keys.end({ pattern, outcome, plan: run.begin.plan, until });
+    this.#append(this.#decidedSubject, outcomeNote(run, until));
+  }
+
+  /** Retries for as long as this process lives: a successor would do the same from the log. */
+  #inBackground(run: RunRecord, what: string, work: () => Promise<void>): void {
+    const { world } = this.#shared;
+    work().catch((err: unknown) => {
+      if (this.#closed) return;
+      world.logger.warn(
+        { err, tx: run.facts.tx, what },
+        'writing to the outcome bucket failed; trying again',
+      );
+      world.clock.after(KEY_RETRY_MS, () => {
+        if (!this.#closed) this.#inBackground(run, what, work);
+      });
+    });
+  }
+}
