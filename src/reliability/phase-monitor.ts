@@ -30,8 +30,8 @@ export interface PhaseMonitorOptions {
 export class PhaseMonitor {
   readonly #options: PhaseMonitorOptions;
   readonly #buckets = new Map<number, Set<RunRecord>>();
-  /** Timers whose deadline input is on its way. */
-  readonly #fired = new Set<string>();
+  /** Timers whose deadline input is on its way; goes with its run. */
+  readonly #fired = new WeakMap<RunRecord, Set<string>>();
   readonly #early = new Set<Timeout>();
   #opened = 0;
   #tick: Timeout | undefined;
@@ -74,13 +74,13 @@ export class PhaseMonitor {
 
   /** A deadline input of this run was read back at `mark`. */
   read(run: RunRecord, deadline: DeadlineEnvelope, mark: Mark): void {
-    const key = keyOf(run, deadline);
-    if (!this.#fired.delete(key)) return;
-    const early = timersOf(run).find((timer) => keyOf(run, timer) === key);
+    const key = keyOf(deadline);
+    if (this.#fired.get(run)?.delete(key) !== true) return;
+    const early = timersOf(run).find((timer) => keyOf(timer) === key);
     if (early === undefined) return this.look(run);
     const timeout = this.#options.clock.after(Math.max(1, early.dueMs - mark.time), () => {
       this.#early.delete(timeout);
-      if (timersOf(run).some((timer) => keyOf(run, timer) === key)) this.#fire(run, early);
+      if (timersOf(run).some((timer) => keyOf(timer) === key)) this.#fire(run, early);
     });
     this.#early.add(timeout);
   }
@@ -128,9 +128,11 @@ export class PhaseMonitor {
   }
 
   #fire(run: RunRecord, timer: Timer): void {
-    const key = keyOf(run, timer);
-    if (this.#fired.has(key)) return;
-    this.#fired.add(key);
+    const key = keyOf(timer);
+    const fired = this.#fired.get(run);
+    if (fired?.has(key) === true) return;
+    if (fired === undefined) this.#fired.set(run, new Set([key]));
+    else fired.add(key);
     this.#options.fire(run, timer);
   }
 }
@@ -141,5 +143,5 @@ type Named = Pick<Timer, 'kind'> & {
   readonly attempt?: number;
   readonly armed: Position;
 };
-const keyOf = (run: RunRecord, timer: Named): string =>
-  [run.facts.run, timer.kind, timer.step, timer.phase, timer.attempt, timer.armed].join('/');
+const keyOf = (timer: Named): string =>
+  [timer.kind, timer.step, timer.phase, timer.attempt, timer.armed].join('/');
