@@ -6,7 +6,8 @@
  *  A1 `attempt` rises only by an input (a report, a deadline, an operator), so every coordinator counts alike;
  *  A2 an attempt leaves `unclean` only when it was answered refused/retry without `mayHaveRun`; the act is known
  *     not to have run if and only if `unclean` is empty;
- *  A3 a positive answer of any attempt commanded so far settles the act, a negative one only of the current attempt.
+ *  A3 a positive answer of any attempt commanded so far settles the act, a negative one only of the current attempt;
+ *  A4 an answer judged before the act was commanded anew is spent: redelivered, it does not settle the act again.
  */
 import { fnv1a32 } from '../kernel/hash.ts';
 import type { Position } from '../kernel/position.ts';
@@ -29,7 +30,12 @@ export interface Act {
   /** Guards the attempt while commanded, the wait while backing off; undefined when settled. */
   readonly timer?: { readonly armed: Position; readonly dueMs: number };
   readonly unclean: readonly number[];
+  /** Stays with the act once an attempt was isolated: it must not take its neighbours down again. */
   readonly alone?: boolean;
+  /** First attempt after an operator's restart; anything but positive answers of earlier ones is spent (A4). */
+  readonly renewed?: number;
+  /** First attempt that can have seen a late effect; every answer of earlier ones is spent (A4). */
+  readonly redone?: number;
 }
 
 /** What a report or deadline did to an act. */
@@ -47,6 +53,11 @@ export type Advance =
   | { readonly type: 'exhausted'; readonly act: Act };
 
 const IGNORED: Advance = { type: 'ignored' };
+const FIRST_ATTEMPT: readonly number[] = [1];
+
+/** No timer when an attempt may take for ever: a state holds finite numbers only (M2). */
+const guard = (mark: Mark, waitMs: number): Pick<Act, 'timer'> =>
+  Number.isFinite(waitMs) ? { timer: { armed: mark.at, dueMs: mark.time + waitMs } } : {};
 
 export function startAct(options: {
   readonly phase: Phase;
@@ -63,32 +74,41 @@ export function startAct(options: {
     counted: 0,
     since: options.since ?? mark.time,
     cause: mark,
-    timer: { armed: mark.at, dueMs: mark.time + policy.attemptMs },
-    unclean: [1],
+    unclean: FIRST_ATTEMPT,
+    ...guard(mark, policy.attemptMs),
   };
 }
 
 /** Whether every attempt commanded was answered so that it left nothing behind (A2). */
 export const knownNotToHaveRun = (act: Act): boolean => act.unclean.length === 0;
 
-/** Sends the next attempt now: after back-off, isolation, an operator's retry, or a late act after its undo. */
+/**
+ * Sends the next attempt now: after back-off or isolation, on an operator's `restart`, or to `redo` an undo after its
+ * act ran late. The last two count attempts afresh.
+ */
 export function nextAttempt(
   act: Act,
   mark: Mark,
-  options: { policy: Policy; alone?: boolean; restart?: boolean },
+  options: { policy: Policy; alone?: boolean; restart?: boolean; redo?: boolean },
 ): Act {
   const attempt = act.attempt + 1;
+  const redo = options.redo === true;
+  const anew = redo || options.restart === true;
+  const renewed = anew ? attempt : act.renewed;
+  const redone = redo ? attempt : act.redone;
   return {
     phase: act.phase,
     status: 'commanded',
     attempt,
-    counted: options.restart === true ? 0 : act.counted,
+    counted: anew ? 0 : act.counted,
     since: act.since,
     cause: mark,
-    timer: { armed: mark.at, dueMs: mark.time + options.policy.attemptMs },
     // Only an act before the point of no return is ever asked whether it ran; a commit may retry for ever.
     unclean: isOpenPhase(act.phase) ? [...act.unclean, attempt] : act.unclean,
-    ...(options.alone === true ? { alone: true } : {}),
+    ...guard(mark, options.policy.attemptMs),
+    ...(options.alone === true || act.alone === true ? { alone: true } : {}),
+    ...(renewed === undefined ? {} : { renewed }),
+    ...(redone === undefined ? {} : { redone }),
   };
 }
 
@@ -101,9 +121,6 @@ export interface ActContext {
 
 export function reportAct(act: Act, report: Report, context: ActContext): Advance {
   if (act.status === 'settled' || report.phase !== act.phase || report.attempt > act.attempt) return IGNORED;
-  const clean = (report.answer === 'refused' || report.answer === 'retry') && report.mayHaveRun !== true;
-  const unclean = clean ? act.unclean.filter((attempt) => attempt !== report.attempt) : act.unclean;
-  const cleaned: Act = unclean.length === act.unclean.length ? act : { ...act, unclean };
   switch (report.answer) {
     case 'done':
     case 'read-only':
@@ -111,17 +128,33 @@ export function reportAct(act: Act, report: Report, context: ActContext): Advanc
     case 'terminated':
     case 'conflict':
     case 'stale':
-      return { type: 'answered', act: settle(act) };
+      return isSpent(act, report) ? IGNORED : { type: 'answered', act: settle(act) };
     case 'refused':
-      if (report.attempt === act.attempt) return { type: 'answered', act: settle(cleaned) };
-      break;
     case 'retry':
-    case 'unknown':
-      if (report.attempt === act.attempt && act.status === 'commanded')
-        return failed(cleaned, report, context);
-      break;
+    case 'unknown': {
+      const cleaned = cleanedAct(act, report);
+      if (report.attempt === act.attempt) {
+        if (report.answer === 'refused') return { type: 'answered', act: settle(cleaned) };
+        if (act.status === 'commanded') return failed(cleaned, report, context);
+      }
+      return cleaned === act ? IGNORED : { type: 'noted', act: cleaned };
+    }
   }
-  return cleaned === act ? IGNORED : { type: 'noted', act: cleaned };
+}
+
+/** A2, also of a settled act: what an answer proves about its attempt. The same object if it proves nothing new. */
+export function cleanedAct(act: Act, report: Report): Act {
+  if (report.phase !== act.phase || !act.unclean.includes(report.attempt)) return act;
+  const clean = (report.answer === 'refused' || report.answer === 'retry') && report.mayHaveRun !== true;
+  if (!clean) return act;
+  return { ...act, unclean: act.unclean.filter((attempt) => attempt !== report.attempt) };
+}
+
+/** A4, for answers that settle an act whatever its current attempt (A3). */
+export function isSpent(act: Act, report: Pick<Report, 'answer' | 'attempt'>): boolean {
+  const positive = report.answer === 'done' || report.answer === 'read-only';
+  const first = positive ? act.redone : act.renewed;
+  return first !== undefined && report.attempt < first;
 }
 
 /** An `attempt` or `backoff` deadline; counts only if its arming is current and due (M4). */
@@ -140,10 +173,18 @@ export function deadlineAct(
   return failed(act, { answer: 'unknown' }, context);
 }
 
-export const settle = (act: Act): Act => {
-  const { timer: _, ...rest } = act;
-  return { ...rest, status: 'settled' };
-};
+export const settle = (act: Act): Act => ({
+  phase: act.phase,
+  status: 'settled',
+  attempt: act.attempt,
+  counted: act.counted,
+  since: act.since,
+  cause: act.cause,
+  unclean: act.unclean,
+  ...(act.alone === undefined ? {} : { alone: act.alone }),
+  ...(act.renewed === undefined ? {} : { renewed: act.renewed }),
+  ...(act.redone === undefined ? {} : { redone: act.redone }),
+});
 
 function failed(
   act: Act,
@@ -175,7 +216,9 @@ export function backoffMs(
   failures: number,
   hint: { seed: string; retryAfterMs: number },
 ): number {
-  const exponential = Math.min(policy.maxMs, policy.initialMs * policy.factor ** (failures - 1));
+  // The power is infinite after a thousand failures, and zero times that is no number.
+  const uncapped = policy.initialMs === 0 ? 0 : policy.initialMs * policy.factor ** (failures - 1);
+  const exponential = Math.min(policy.maxMs, uncapped);
   const spread = fnv1a32(hint.seed) / 0x100000000;
   const jittered = Math.ceil(exponential / 2 + (exponential / 2) * spread);
   return Math.max(jittered, Math.min(hint.retryAfterMs, policy.maxMs));
@@ -183,7 +226,7 @@ export function backoffMs(
 
 /** The timer of an act that still waits for something. */
 export function actTimer(step: string, act: Act): Timer | undefined {
-  if (act.timer === undefined || !Number.isFinite(act.timer.dueMs)) return undefined;
+  if (act.timer === undefined) return undefined;
   const kind = act.status === 'commanded' ? 'attempt' : 'backoff';
   return { kind, step, phase: act.phase, attempt: act.attempt, ...act.timer };
 }
@@ -192,9 +235,13 @@ export function actTimer(step: string, act: Act): Timer | undefined {
 export function commandOf(
   step: CompiledStep,
   act: Act,
-  data: { readonly input?: Json; readonly output?: Json; readonly ran?: boolean } = {},
+  data: {
+    readonly input?: Json | undefined;
+    readonly output?: Json | undefined;
+    readonly ran?: boolean | undefined;
+  } = {},
 ): CommandEffect {
-  return {
+  const command: { -readonly [K in keyof CommandEffect]: CommandEffect[K] } = {
     type: 'command',
     step: step.step,
     participant: step.participant,
@@ -203,12 +250,14 @@ export function commandOf(
     action: step.action,
     cause: act.cause,
     since: act.since,
-    ...(act.timer !== undefined && Number.isFinite(act.timer.dueMs) ? { due: act.timer.dueMs } : {}),
-    ...(data.input === undefined ? {} : { input: data.input }),
-    ...(data.output === undefined ? {} : { output: data.output }),
-    ...(data.ran === undefined ? {} : { ran: data.ran }),
-    ...(act.alone === true ? { alone: true } : {}),
   };
+  // Assigned one by one: this runs twice a step in every run.
+  if (act.timer !== undefined) command.due = act.timer.dueMs;
+  if (data.input !== undefined) command.input = data.input;
+  if (data.output !== undefined) command.output = data.output;
+  if (data.ran !== undefined) command.ran = data.ran;
+  if (act.alone === true) command.alone = true;
+  return command;
 }
 
 export const seedOf = (facts: RunFacts, step: CompiledStep): string => `${facts.tx}/${step.step}`;

@@ -4,7 +4,8 @@
  * Invariants:
  *  M1 an event that is already in the state, or impossible, returns the same state object and no effects;
  *  M2 states are plain JSON data (they are snapshotted) and never mutated;
- *  M3 `outstanding` returns exactly the commands whose act has no settling report yet, as last commanded;
+ *  M3 `outstanding` returns exactly the commands that wait for a report, as last commanded but with what has been
+ *     learned since (`output`, `ran`); an attempt that was reported or gave up waits for its back-off instead;
  *  M4 a timer counts only if its arming is current and due: machines check `armed` and time (Rule 2).
  */
 import type { Json } from '../kernel/json.ts';

@@ -1,0 +1,158 @@
+/** One run of a machine, fed event by event; after every step it checks M1-M4 of `src/protocol/machine.ts`. */
+import { expect } from 'vitest';
+import type {
+  AttentionItem,
+  CommandEffect,
+  Effect,
+  Machine,
+  MachineEvent,
+  Mark,
+  RunFacts,
+  Step,
+  Timer,
+} from '../../src/protocol/machine.ts';
+import type { Body } from './machine-spec.ts';
+
+export function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    Object.values(value).forEach(deepFreeze);
+  }
+  return value;
+}
+
+const identityOf = (command: CommandEffect): unknown => {
+  const { input: _input, output: _output, ran: _ran, ...identity } = command;
+  return identity;
+};
+const timerKey = (t: Timer): string =>
+  [t.kind, t.step ?? '', t.phase ?? '', t.attempt ?? '', t.armed].join('|');
+const itemKey = (item: AttentionItem): string => [item.raised, item.step, item.phase, item.code].join('|');
+
+export class CheckedRun<S> {
+  readonly machine: Machine<S>;
+  readonly facts: RunFacts;
+  mark: Mark;
+  state: S;
+  effects: readonly Effect[] = [];
+  ended = false;
+  readonly #sent = new Map<string, CommandEffect>();
+  #timers: readonly Timer[] = [];
+  #items: readonly AttentionItem[] = [];
+  #seq: number;
+
+  constructor(machine: Machine<S>, facts: RunFacts, begun: Mark) {
+    this.machine = machine;
+    this.facts = facts;
+    this.mark = begun;
+    this.#seq = Number(begun.at.split('.')[0]);
+    const started = machine.start(facts, begun);
+    this.state = deepFreeze(started.state);
+    this.#judge(started);
+  }
+
+  /** Feeds one event, `timeMs` (default: one millisecond later) on the run's clock, at the next position. */
+  feed(body: Body, timeMs = this.mark.time + 1): readonly Effect[] {
+    expect(timeMs, 'Rule 2: the clock of a run never goes back').toBeGreaterThanOrEqual(this.mark.time);
+    this.#seq += 1;
+    this.mark = { at: `${this.#seq}.0`, time: timeMs };
+    const event = deepFreeze({ ...body, mark: this.mark }) as MachineEvent;
+    const before = this.state;
+    const stepped = this.machine.step(this.facts, before, event);
+    this.state = deepFreeze(stepped.state);
+    if (stepped.state === before) expect(stepped.effects, 'M1: no effects without change').toStrictEqual([]);
+    this.#fedAgain(event);
+    this.#survivesJson(event, before, stepped);
+    this.#judge(stepped);
+    return stepped.effects;
+  }
+
+  /** M1: what is in the state changes nothing, at its own position or redelivered at a later one. */
+  #fedAgain(event: MachineEvent): void {
+    const again = this.machine.step(this.facts, this.state, event);
+    expect(again.state, `M1: ${event.type} fed twice changed the state`).toBe(this.state);
+    expect(again.effects).toStrictEqual([]);
+    const redelivered = { ...event, mark: { at: `${this.#seq}.1`, time: this.mark.time } };
+    const later = this.machine.step(this.facts, this.state, redelivered);
+    expect(later.state, `M1: ${event.type} redelivered changed the state`).toBe(this.state);
+    expect(later.effects).toStrictEqual([]);
+  }
+
+  /** M2: a state read back from a snapshot steps alike. */
+  #survivesJson(event: MachineEvent, before: S, stepped: Step<S>): void {
+    const restored = deepFreeze(JSON.parse(JSON.stringify(before)) as S);
+    expect(restored, 'M2: plain JSON').toEqual(before);
+    const replayed = this.machine.step(this.facts, restored, event);
+    expect(replayed.state).toEqual(stepped.state);
+    expect(replayed.effects).toStrictEqual(stepped.effects);
+    expect(JSON.parse(JSON.stringify(this.state)), 'M2: plain JSON').toEqual(this.state);
+  }
+
+  #judge({ effects }: Step<S>): void {
+    this.effects = effects;
+    expect(this.ended && effects.length > 0, 'nothing follows the end').toBe(false);
+    for (const effect of effects) {
+      if (effect.type === 'command') this.#sent.set(effect.step, effect);
+      if (effect.type === 'end') this.ended = true;
+    }
+    this.#judgeOutstanding(effects);
+    this.#judgeTimers(effects);
+    this.#judgeItems(effects);
+  }
+
+  /** M3: what is outstanding was sent, is the last that was sent to its step, and what was just sent is outstanding. */
+  #judgeOutstanding(effects: readonly Effect[]): void {
+    const outstanding = this.machine.outstanding(this.facts, this.state);
+    if (this.ended) expect(outstanding, 'M3: nothing is outstanding after the end').toStrictEqual([]);
+    for (const command of outstanding) {
+      const sent = this.#sent.get(command.step);
+      expect(sent && identityOf(sent), 'M3: as last commanded').toStrictEqual(identityOf(command));
+    }
+    const sentNow = effects.filter((effect) => effect.type === 'command');
+    const missing = sentNow.filter((sent) => !outstanding.some((command) => command.step === sent.step));
+    expect(missing, 'M3: a command just sent has no report').toStrictEqual([]);
+  }
+
+  /** M4: early, foreign and repeated deadlines are ignored; a due one always changes the state; `arm` tells all. */
+  #judgeTimers(effects: readonly Effect[]): void {
+    const timers = this.machine.timers(this.facts, this.state);
+    const keys = timers.map(timerKey);
+    expect(new Set(keys).size, `one timer a key: ${keys.join(' ')}`).toBe(keys.length);
+    const known = new Set(this.#timers.map(timerKey));
+    const fresh = timers.filter((timer) => !known.has(timerKey(timer)));
+    const arms = effects.filter((effect) => effect.type === 'arm').map(({ dueMs }) => dueMs);
+    const earliest = Math.min(...fresh.map(({ dueMs }) => dueMs));
+    expect(arms, 'one `arm` with the earliest timer newly armed').toStrictEqual(
+      fresh.length === 0 ? [] : [earliest],
+    );
+    if (this.ended) expect(timers, 'no timer outlives the run').toStrictEqual([]);
+    for (const timer of timers) this.#probeTimer(timer);
+    this.#timers = timers;
+  }
+
+  #probeTimer(timer: Timer): void {
+    const { dueMs, ...rest } = timer;
+    const fire = (time: number, armed: string): S =>
+      this.machine.step(this.facts, this.state, {
+        type: 'deadline_passed',
+        ...rest,
+        armed,
+        mark: { at: `${this.#seq + 1}.0`, time },
+      }).state;
+    expect(fire(dueMs - 1, timer.armed), `M4: ${timerKey(timer)} fired early`).toBe(this.state);
+    expect(fire(dueMs, '999999.0'), `M4: ${timerKey(timer)} of another arming`).toBe(this.state);
+    const due = deepFreeze(fire(Math.max(dueMs, this.mark.time), timer.armed));
+    const left = this.machine.timers(this.facts, due).map(timerKey);
+    expect(left, 'M4: a timer that fired is gone').not.toContain(timerKey(timer));
+  }
+
+  /** Every item newly open was attended, and every `attend` is open afterwards. */
+  #judgeItems(effects: readonly Effect[]): void {
+    const items = this.ended ? [] : this.machine.view(this.facts, this.state).attention;
+    const known = new Set(this.#items.map(itemKey));
+    const fresh = items.filter((item) => !known.has(itemKey(item)));
+    const attended = effects.filter((effect) => effect.type === 'attend').map(({ item }) => item);
+    expect(attended, 'attend = items newly open').toStrictEqual(fresh);
+    this.#items = items;
+  }
+}
