@@ -29,10 +29,12 @@ export interface CompiledStep {
   readonly after: readonly number[];
   /** Indices of direct dependents, ascending. */
   readonly dependents: readonly number[];
-  /** Policy of the phases before the point of no return. */
+  /** Policy of the phases before the point of no return, and of execute in a retriable step. */
   readonly retry: Policy;
-  /** Policy of phases that must finish: commit, abort, compensate, cancel, release, confirm. */
+  /** Policy of phases that must finish: abort, compensate, cancel, release, confirm. */
   readonly undoRetry: Policy;
+  /** Policy of commit: times from `undoRetry` of the plan, but `maxAttempts` is always Infinity (it never stops). */
+  readonly commitRetry: Policy;
   /** From the step's first command to its last answer, before the point of no return. */
   readonly deadline?: Bounds;
 }

@@ -1,9 +1,20 @@
 /** Envelope schemas, version 1 (docs/wire.md). Frozen: a change of meaning needs `"v":2`. */
 import { z } from 'zod';
 import { ID_PATTERN, PARTICIPANT_PATTERN, RESERVED_SENDERS } from '../kernel/ids.ts';
-import { jsonProblem, utf8Length, type Json } from '../kernel/json.ts';
+import { jsonProblem, MAX_JSON_DEPTH, utf8Length, type Json } from '../kernel/json.ts';
 import { POSITION_PATTERN, RUN_PATTERN } from '../kernel/position.ts';
-import { ANSWERS, DEADLINE_KINDS, PATTERNS, PHASES, STATUSES, STEP_KINDS } from '../kernel/vocabulary.ts';
+import {
+  ANSWERS,
+  DECISIONS,
+  DEADLINE_KINDS,
+  isUndoPhase,
+  PATTERNS,
+  PHASES,
+  STATUSES,
+  STEP_KINDS,
+  VERDICTS,
+  type DeadlineKind,
+} from '../kernel/vocabulary.ts';
 import * as limits from './limits.ts';
 
 const optional = <T extends z.ZodType>(schema: T): z.ZodExactOptional<T> => z.exactOptional(schema);
@@ -11,7 +22,8 @@ const id = z.string().regex(ID_PATTERN);
 const participant = z
   .string()
   .regex(PARTICIPANT_PATTERN)
-  .refine((name) => !RESERVED_SENDERS.has(name), 'is reserved');
+  .refine((name) => !RESERVED_SENDERS.has(name), 'is reserved')
+  .describe('Neither coordinator nor operator.');
 const sender = z.string().regex(PARTICIPANT_PATTERN);
 const pos = z.string().regex(POSITION_PATTERN);
 const run = z.string().regex(RUN_PATTERN);
@@ -27,23 +39,41 @@ const reason = z.string().min(1).max(limits.MAX_MESSAGE_CHARS);
 const digest = z.string().regex(/^[0-9a-f]{16}$/);
 
 function json(maxBytes: number): z.ZodType<Json> {
-  return z.unknown().superRefine((value, context) => {
+  const schema = z.unknown().superRefine((value, context) => {
     const problem = jsonProblem(value);
     if (problem !== undefined) context.addIssue({ code: 'custom', message: problem });
     else if (utf8Length(JSON.stringify(value)) > maxBytes)
       context.addIssue({ code: 'custom', message: `is larger than ${maxBytes} bytes` });
-  }) as unknown as z.ZodType<Json>;
+  });
+  const described = schema.describe(
+    `Any JSON of at most ${maxBytes} bytes as compact UTF-8 text and ${MAX_JSON_DEPTH} levels; no integer beyond ` +
+      '2^53 (send it as a string), no key "__proto__".',
+  );
+  return described as unknown as z.ZodType<Json>;
 }
 
+/** zod's records skip an own `__proto__` key silently; here it is refused before they see it. */
+const ownKeys = z
+  .unknown()
+  .refine(
+    (value) => typeof value !== 'object' || value === null || !Object.hasOwn(value, '__proto__'),
+    'has the forbidden key "__proto__"',
+  );
+
 function strings(maxEntries: number, maxBytes: number): z.ZodType<Readonly<Record<string, string>>> {
-  return z
+  const record = z
     .record(z.string().min(1), z.string())
     .refine((value) => Object.keys(value).length <= maxEntries, `has more than ${maxEntries} entries`)
     .refine(
       (value) =>
         Object.entries(value).reduce((sum, [k, v]) => sum + utf8Length(k) + utf8Length(v), 0) <= maxBytes,
       `is larger than ${maxBytes} bytes`,
-    );
+    )
+    .meta({
+      maxProperties: maxEntries,
+      description: `At most ${maxBytes} bytes of UTF-8 in all, keys and values together.`,
+    });
+  return ownKeys.pipe(record);
 }
 
 const input = json(limits.MAX_INPUT_BYTES);
@@ -55,7 +85,8 @@ const v = z.literal(limits.ENVELOPE_VERSION);
 /** `lower` is the machine's due time after arming; an adaptive strategy may wait up to `upper` (default: `lower`). */
 export const deadlineSchema = z
   .strictObject({ lower: durationMs.min(1), upper: optional(durationMs.min(1)) })
-  .refine((value) => value.upper === undefined || value.upper >= value.lower, 'upper is below lower');
+  .refine((value) => value.upper === undefined || value.upper >= value.lower, 'upper is below lower')
+  .describe('`upper` is at least `lower`.');
 
 /** Attempts of one phase: all times in ms; what is left out comes from the pattern's default policy. */
 export const retrySchema = z.strictObject({
@@ -83,7 +114,7 @@ export const stepSchema = z.strictObject({
   undoChild: optional(json(limits.MAX_INPUT_BYTES)),
 });
 
-const phaseDeadlines = z.partialRecord(z.enum([...PHASES, 'run']), deadlineSchema);
+const phaseDeadlines = ownKeys.pipe(z.partialRecord(z.enum([...PHASES, 'run']), deadlineSchema));
 
 export const planSchema = z.strictObject({
   name: z.string().min(1).max(limits.MAX_NAME_CHARS),
@@ -103,14 +134,17 @@ export const beginSchema = z.strictObject({
   tx: id,
   meta: optional(meta),
   id: z.enum(['fresh', 'own']),
-  shards: z.int().min(1).max(1_024),
+  shards: z.int().min(1).max(limits.MAX_SHARDS),
   plan: planSchema,
   allow: optional(
     z.strictObject({
       signal: optional(
-        z
-          .record(id, senders)
-          .refine((value) => Object.keys(value).length <= limits.MAX_SIGNALS, 'has too many signals'),
+        ownKeys.pipe(
+          z
+            .record(id, senders)
+            .refine((value) => Object.keys(value).length <= limits.MAX_SIGNALS, 'has too many signals')
+            .meta({ maxProperties: limits.MAX_SIGNALS }),
+        ),
       ),
       cancel: optional(senders),
     }),
@@ -121,27 +155,33 @@ export const beginSchema = z.strictObject({
   parent: optional(z.strictObject({ pattern, tx: id, run, step: id, phase, attempt, cause, since: ms })),
 });
 
-export const commandSchema = z.strictObject({
-  v,
-  tx: id,
-  run,
-  meta: optional(meta),
-  step: id,
-  phase,
-  attempt,
-  shard: z.int().min(0),
-  action: id,
-  cause,
-  since: ms,
-  due: optional(ms),
-  input: optional(input),
-  output: optional(output),
-  ran: optional(z.boolean()),
-  alone: optional(z.boolean()),
-  reply: optional(z.boolean()),
-});
+export const commandSchema = z
+  .strictObject({
+    v,
+    tx: id,
+    run,
+    meta: optional(meta),
+    step: id,
+    phase,
+    attempt,
+    shard: z.int().min(0),
+    action: id,
+    cause,
+    since: ms,
+    due: optional(ms),
+    input: optional(input),
+    output: optional(output),
+    ran: optional(z.boolean()),
+    alone: optional(z.boolean()),
+    reply: optional(z.boolean()),
+  })
+  .refine((command) => command.ran !== undefined || !isUndoPhase(command.phase), {
+    path: ['ran'],
+    error: 'is required in an undo',
+  })
+  .describe('`ran` is required when `phase` is abort, compensate, cancel or release.');
 
-export const reportSchema = z.strictObject({
+const report = z.strictObject({
   v,
   tx: id,
   run,
@@ -161,30 +201,78 @@ export const reportSchema = z.strictObject({
   expiresAt: optional(ms),
 });
 
-export const deadlineInputSchema = z.strictObject({
-  v,
-  tx: id,
-  run,
-  meta: optional(meta),
-  kind: z.enum(DEADLINE_KINDS),
-  step: optional(id),
-  phase: optional(phase),
-  attempt: optional(attempt),
-  armed: pos,
-});
+function checked<T extends typeof report>(schema: T): T {
+  return schema
+    .refine((value) => (value.result !== undefined) === RESULT_ANSWERS.has(value.answer), {
+      path: ['result'],
+      error: 'is required with heuristic and terminated, and goes with no other answer',
+    })
+    .refine((value) => value.output === undefined || value.answer === 'done', {
+      path: ['output'],
+      error: 'goes with the answer done only',
+    })
+    .describe(
+      '`result` is required when `answer` is heuristic or terminated and refused otherwise; `output` goes with done.',
+    );
+}
+const RESULT_ANSWERS: ReadonlySet<string> = new Set(['heuristic', 'terminated']);
+
+export const reportSchema = checked(report);
+/** The report as told on `response.{tx}.{participant}.{phase}`: that subject is shared by patterns. */
+export const phaseResponseSchema = checked(report.extend({ pattern }));
+
+type DeadlineKey = 'step' | 'phase' | 'attempt';
+/** What a deadline must name besides its kind. */
+const GUARDED: Readonly<Record<DeadlineKind, readonly DeadlineKey[]>> = {
+  attempt: ['step', 'phase', 'attempt'],
+  backoff: ['step', 'phase', 'attempt'],
+  phase: ['phase'],
+  step: ['step'],
+  reservation: ['step'],
+  run: [],
+  start: [],
+  gate: [],
+};
+export const deadlineInputSchema = z
+  .strictObject({
+    v,
+    tx: id,
+    run,
+    meta: optional(meta),
+    kind: z.enum(DEADLINE_KINDS),
+    step: optional(id),
+    phase: optional(phase),
+    attempt: optional(attempt),
+    armed: pos,
+  })
+  .refine((value) => GUARDED[value.kind].every((key) => value[key] !== undefined), {
+    error: (issue) => {
+      const { kind } = issue.input as { readonly kind: DeadlineKind };
+      return `needs ${GUARDED[kind].join(', ')} when kind is ${kind}`;
+    },
+  })
+  .describe(
+    'Kinds attempt and backoff need step, phase and attempt; phase needs phase; step and reservation step.',
+  );
 
 const decidedCommon = { v, tx: id, run, meta: optional(meta), at: pos, code: optional(code) };
 export const decidedSchema = z.discriminatedUnion('kind', [
-  z.strictObject({
-    ...decidedCommon,
-    kind: z.literal('verdict'),
-    value: z.enum(['admit', 'duplicate', 'mismatch', 'refused']),
-    of: optional(run),
-  }),
+  z
+    .strictObject({
+      ...decidedCommon,
+      kind: z.literal('verdict'),
+      value: z.enum(VERDICTS),
+      of: optional(run),
+    })
+    .refine((note) => (note.of !== undefined) === (note.value === 'duplicate' || note.value === 'mismatch'), {
+      path: ['of'],
+      error: 'is required with duplicate and mismatch, and goes with no other verdict',
+    })
+    .describe('`of` is required when `value` is duplicate or mismatch and refused otherwise.'),
   z.strictObject({
     ...decidedCommon,
     kind: z.literal('decision'),
-    value: z.enum(['commit', 'abort', 'undo']),
+    value: z.enum(DECISIONS),
     digest,
   }),
   z.strictObject({
@@ -242,10 +330,16 @@ export const operatorSchemas = {
     verdict: optional(z.enum(['approve', 'reject'])),
     data: optional(output),
   }),
-  recover: z.strictObject({ v, by: person, reason, survived: pos }),
+  recover: z.strictObject({ v, meta: optional(meta), by: person, reason, survived: pos }),
 } as const;
 
-export const enableSchema = z.strictObject({ v, machine: z.int().min(1), by: person, reason });
+export const enableSchema = z.strictObject({
+  v,
+  meta: optional(meta),
+  machine: z.int().min(1),
+  by: person,
+  reason,
+});
 
 export const outcomeSchema = z.strictObject({
   v,
@@ -260,7 +354,17 @@ export const outcomeSchema = z.strictObject({
   code: optional(code),
   message: optional(message),
   step: optional(id),
-  outputs: optional(z.record(id, output)),
+  outputs: optional(
+    ownKeys.pipe(
+      z
+        .record(id, output)
+        .refine(
+          (value) => utf8Length(JSON.stringify(value)) <= limits.MAX_OUTPUTS_BYTES,
+          `is larger than ${limits.MAX_OUTPUTS_BYTES} bytes`,
+        )
+        .describe(`At most ${limits.MAX_OUTPUTS_BYTES} bytes of JSON in all, else left out: ask query.`),
+    ),
+  ),
   attention: optional(z.boolean()),
   duplicate: optional(z.boolean()),
 });
@@ -273,6 +377,7 @@ export type Cause = z.infer<typeof cause>;
 export type BeginEnvelope = z.infer<typeof beginSchema>;
 export type CommandEnvelope = z.infer<typeof commandSchema>;
 export type ReportEnvelope = z.infer<typeof reportSchema>;
+export type PhaseResponse = z.infer<typeof phaseResponseSchema>;
 export type DeadlineEnvelope = z.infer<typeof deadlineInputSchema>;
 export type DecidedEnvelope = z.infer<typeof decidedSchema>;
 export type SignalEnvelope = z.infer<typeof signalSchema>;

@@ -15,6 +15,7 @@ export const MAX_LABEL_BYTES = 256;
 export const MAX_STEPS = 100;
 export const MAX_SIGNALS = 16;
 export const MAX_SENDERS = 16;
+export const MAX_SHARDS = 1_024;
 export const MAX_CODE_CHARS = 64;
 export const MAX_MESSAGE_CHARS = 1_024;
 export const MAX_NAME_CHARS = 128;

@@ -1,0 +1,236 @@
+/**
+ * From a plan as the client sent it to one with every default explicit. Pure, and part of the fold: a begin is refused
+ * by what stands here (Rule 9), so a change is a new machine version (Rule 3).
+ */
+import { invariant } from '../kernel/assert.ts';
+import { utf8Length } from '../kernel/json.ts';
+import type { Pattern, Phase } from '../kernel/vocabulary.ts';
+import type { Bounds, Compiled, CompiledPlan, CompiledStep, PlanProblem, Policy } from './compiled-plan.ts';
+import { planSchema, type Deadline, type Plan, type PlanStep } from './envelopes.ts';
+import { pointersIn } from './inputs.ts';
+import { MAX_PLAN_BYTES, MAX_STEPS } from './limits.ts';
+import { ancestorsOf, dependentsOf, findCycle, type Graph } from './plan-graph.ts';
+import * as policies from './policies.ts';
+import { schemaProblems } from './schema-problems.ts';
+
+/** Checks a plan that follows `planSchema` and fills in every default; the first problem if it has any. */
+export function compilePlan(pattern: Pattern, plan: Plan): Compiled {
+  const result = compileAll(pattern, plan);
+  if (!Array.isArray(result)) return { ok: true, plan: result };
+  const [problem] = result;
+  invariant(problem !== undefined, 'a plan that does not compile has a problem');
+  return { ok: false, problem };
+}
+
+/** Everything wrong with an unchecked plan, in reading order; empty when a coordinator would accept it. */
+export function planProblems(pattern: Pattern, plan: unknown): readonly PlanProblem[] {
+  const parsed = planSchema.safeParse(plan);
+  if (!parsed.success) return schemaProblems(parsed.error, plan);
+  const result = compileAll(pattern, parsed.data);
+  return Array.isArray(result) ? result : [];
+}
+
+/** The parts of a plan that its checks and its compiled form share, by index of the step. */
+interface Resolved {
+  readonly pattern: policies.DrivenPattern;
+  readonly plan: Plan;
+  readonly names: readonly string[];
+  readonly indexOf: ReadonlyMap<string, number>;
+  readonly graph: Graph;
+  readonly pointers: readonly ReturnType<typeof pointersIn>[];
+}
+
+function compileAll(pattern: Pattern, plan: Plan): CompiledPlan | PlanProblem[] {
+  if (!policies.isDriven(pattern)) {
+    return [{ field: 'pattern', problem: `${pattern} has no machine in this version` }];
+  }
+  const names = plan.steps.map((step) => step.step ?? step.participant);
+  const problems = [...sizeProblems(plan), ...fieldProblems(pattern, plan), ...identityProblems(plan, names)];
+  if (problems.length > 0) return problems;
+
+  const indexOf = new Map(names.map((name, index) => [name, index]));
+  const graph = pattern === 'saga' ? sagaGraph(plan, indexOf, problems) : plan.steps.map(() => []);
+  if (problems.length === 0) problems.push(...cycleProblems(graph, names));
+  if (problems.length > 0) return problems;
+  const pointers = plan.steps.map(({ input }) => (input === undefined ? [] : pointersIn(input)));
+  const resolved: Resolved = { pattern, plan, names, indexOf, graph, pointers };
+  problems.push(...pointerProblems(resolved), ...kindProblems(resolved));
+  return problems.length > 0 ? problems : assemble(resolved);
+}
+
+function sizeProblems(plan: Plan): PlanProblem[] {
+  if (plan.steps.length > MAX_STEPS) return [{ field: 'steps', problem: `has more than ${MAX_STEPS} steps` }];
+  const bytes = utf8Length(JSON.stringify(plan));
+  if (bytes <= MAX_PLAN_BYTES) return [];
+  return [{ field: 'steps', problem: `make a plan of ${bytes} bytes: at most ${MAX_PLAN_BYTES}` }];
+}
+
+/** What the envelope allows but this pattern does not have. */
+function fieldProblems(pattern: policies.DrivenPattern, plan: Plan): PlanProblem[] {
+  const problems: PlanProblem[] = [];
+  const foreign = (field: string): unknown =>
+    problems.push({ field, problem: `does not exist in pattern ${pattern}` });
+  plan.steps.forEach((step, index) => {
+    const at = `steps[${index}]`;
+    if (step.kind !== undefined && pattern !== 'saga') foreign(`${at}.kind`);
+    if (step.after !== undefined && pattern !== 'saga') foreign(`${at}.after`);
+    if (step.child !== undefined) foreign(`${at}.child`);
+    if (step.undoChild !== undefined) foreign(`${at}.undoChild`);
+  });
+  for (const phase of Object.keys(plan.deadlines ?? {})) {
+    if (phase !== 'run' && !policies.PATTERN_PHASES[pattern].includes(phase as Phase))
+      foreign(`deadlines.${phase}`);
+  }
+  if (plan.gate !== undefined) foreign('gate');
+  if (plan.eventual !== undefined) foreign('eventual');
+  return problems;
+}
+
+function identityProblems(plan: Plan, names: readonly string[]): PlanProblem[] {
+  const problems: PlanProblem[] = [];
+  const uses = new Map<string, number>();
+  for (const { participant } of plan.steps) uses.set(participant, (uses.get(participant) ?? 0) + 1);
+  plan.steps.forEach(({ step, participant }, index) => {
+    if (step === undefined && (uses.get(participant) ?? 0) > 1) {
+      const problem = `is required: participant "${participant}" occurs more than once`;
+      problems.push({ field: `steps[${index}].step`, problem });
+      return;
+    }
+    const name = step ?? participant;
+    // Outputs are objects keyed by step.
+    if (name === '__proto__') {
+      problems.push({ field: `steps[${index}].step`, problem: `"${name}" is a reserved name` });
+    }
+    const first = names.indexOf(name);
+    if (first < index) {
+      const problem = `"${name}" is also the id of steps[${first}]`;
+      problems.push({ field: `steps[${index}].${step === undefined ? 'participant' : 'step'}`, problem });
+    }
+  });
+  return problems;
+}
+
+/** `after` left out means the previous step in the list, `[]` none. */
+function sagaGraph(plan: Plan, indexOf: ReadonlyMap<string, number>, problems: PlanProblem[]): Graph {
+  return plan.steps.map((step, index) => {
+    if (step.after === undefined) return index === 0 ? [] : [index - 1];
+    const found = new Set<number>();
+    step.after.forEach((name, place) => {
+      const dependency = indexOf.get(name);
+      const wrong = (problem: string): unknown =>
+        problems.push({ field: `steps[${index}].after[${place}]`, problem });
+      if (dependency === undefined) wrong(`no step has the id "${name}"`);
+      else if (dependency === index) wrong(`step "${name}" cannot wait for itself`);
+      else if (found.has(dependency)) wrong(`"${name}" is listed twice`);
+      else found.add(dependency);
+    });
+    return [...found].sort((a, b) => a - b);
+  });
+}
+
+/** Steps of a cycle that a problem names: it must fit the message of an outcome. */
+const MAX_SHOWN = 10;
+
+function cycleProblems(graph: Graph, names: readonly string[]): PlanProblem[] {
+  const cycle = findCycle(graph);
+  if (cycle === undefined) return [];
+  const shown =
+    cycle.length <= MAX_SHOWN ? cycle : [...cycle.slice(0, MAX_SHOWN - 1), -1, ...cycle.slice(-1)];
+  const path = shown.map((index) => names[index] ?? '...').join(' -> ');
+  return [{ field: `steps[${cycle[0] ?? 0}].after`, problem: `is part of a cycle: ${path}` }];
+}
+
+const NONE: ReadonlySet<number> = new Set();
+
+/** Compensatable steps precede the pivot, or with no pivot every retriable step; retriable steps follow the pivot. */
+function kindProblems({ plan, graph, names }: Resolved): PlanProblem[] {
+  const kinds = plan.steps.map((step) => step.kind ?? 'compensatable');
+  const pivot = kinds.indexOf('pivot');
+  const retriable = [...kinds.keys()].filter((index) => kinds[index] === 'retriable');
+  if (pivot < 0 && retriable.length === 0) return [];
+  const ancestors = ancestorsOf(graph);
+  const follows = (later: number, earlier: number): boolean => (ancestors[later] ?? NONE).has(earlier);
+  const problems: PlanProblem[] = [];
+  const wrong = (index: number, problem: string): unknown =>
+    problems.push({ field: `steps[${index}].kind`, problem });
+  kinds.forEach((kind, index) => {
+    if (kind === 'pivot' && index !== pivot) {
+      wrong(index, `a saga has at most one pivot, and steps[${pivot}] is one`);
+    } else if (kind === 'retriable' && pivot >= 0 && !follows(index, pivot)) {
+      wrong(index, `a retriable step must come after the pivot "${names[pivot]}"`);
+    } else if (kind === 'compensatable') {
+      const late = (pivot >= 0 ? [pivot] : retriable).find((later) => !follows(later, index));
+      if (late === undefined) return;
+      const what = late === pivot ? 'pivot' : 'retriable step';
+      wrong(index, `a compensatable step must come before the ${what} "${names[late]}"`);
+    }
+  });
+  return problems;
+}
+
+/** Inputs point only into outputs that are certain to be there: of transitive dependencies. */
+function pointerProblems({ pattern, graph, indexOf, pointers }: Resolved): PlanProblem[] {
+  if (pointers.every((found) => found.length === 0)) return [];
+  const ancestors = ancestorsOf(graph);
+  return pointers.flatMap((found, index) =>
+    found.flatMap((pointer): PlanProblem[] => {
+      const field = `steps[${index}].input${pointer.field}`;
+      if ('problem' in pointer) return [{ field, problem: pointer.problem }];
+      if (pattern !== 'saga') return [{ field, problem: '"$from" works in a saga only' }];
+      const source = indexOf.get(pointer.step);
+      if (source === undefined) return [{ field, problem: `no step has the id "${pointer.step}"` }];
+      if ((ancestors[index] ?? NONE).has(source)) return [];
+      return [{ field, problem: `step "${pointer.step}" is not among those that this step waits for` }];
+    }),
+  );
+}
+
+function assemble({ pattern, plan, names, indexOf, graph, pointers }: Resolved): CompiledPlan {
+  const dependents = dependentsOf(graph);
+  const steps = plan.steps.map((step, index): CompiledStep => ({
+    index,
+    step: names[index] ?? step.participant,
+    participant: step.participant,
+    action: step.action,
+    ...(step.input === undefined ? {} : { input: step.input }),
+    pointed: (pointers[index] ?? []).length > 0,
+    kind: step.kind ?? 'compensatable',
+    after: graph[index] ?? [],
+    dependents: dependents[index] ?? [],
+    ...retriesOf(pattern, plan, step),
+    ...(step.deadline === undefined ? {} : { deadline: boundsOf(step.deadline) }),
+  }));
+  const pivot = steps.findIndex((step) => step.kind === 'pivot');
+  const deadlines = deadlinesOf(pattern, plan);
+  return { pattern, name: plan.name, steps, indexOf, deadlines, ...(pivot < 0 ? {} : { pivot }) };
+}
+
+function retriesOf(
+  pattern: policies.DrivenPattern,
+  plan: Plan,
+  step: PlanStep,
+): { readonly retry: Policy; readonly undoRetry: Policy; readonly commitRetry: Policy } {
+  const open = step.kind === 'retriable' ? policies.MUST_FINISH_POLICY : policies.OPEN_POLICY;
+  const undo = pattern === '2pc' ? policies.ABORT_POLICY : policies.MUST_FINISH_POLICY;
+  const commit = policies.overridePolicy(policies.COMMIT_POLICY, plan.undoRetry, step.undoRetry);
+  return {
+    retry: policies.overridePolicy(open, plan.retry, step.retry),
+    undoRetry: policies.overridePolicy(undo, plan.undoRetry, step.undoRetry),
+    commitRetry: commit.maxAttempts === Infinity ? commit : { ...commit, maxAttempts: Infinity },
+  };
+}
+
+const boundsOf = (deadline: Deadline): Bounds => ({
+  lowerMs: deadline.lower,
+  upperMs: deadline.upper ?? deadline.lower,
+});
+
+function deadlinesOf(pattern: policies.DrivenPattern, plan: Plan): CompiledPlan['deadlines'] {
+  const defaults = policies.DEFAULT_DEADLINES[pattern];
+  if (plan.deadlines === undefined) return defaults;
+  const deadlines: Partial<Record<Phase | 'run', Bounds>> = { ...defaults };
+  for (const [phase, deadline] of Object.entries(plan.deadlines)) {
+    deadlines[phase as Phase | 'run'] = boundsOf(deadline);
+  }
+  return deadlines;
+}

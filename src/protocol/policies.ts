@@ -1,0 +1,77 @@
+/** Default retry policies and deadlines of each pattern. Part of the machines of version 1: constants, never options. */
+import type { Pattern, Phase } from '../kernel/vocabulary.ts';
+import type { Bounds, Policy } from './compiled-plan.ts';
+import type { RetryPolicy } from './envelopes.ts';
+
+/** Open phases (prepare, execute and the like): 3 attempts of 30 s; waits of 100 ms, doubling, at most 10 s. */
+export const OPEN_POLICY: Policy = {
+  maxAttempts: 3,
+  initialMs: 100,
+  factor: 2,
+  maxMs: 10_000,
+  attemptMs: 30_000,
+};
+
+/** Commit of 2PC: never stops; attempts of 10 s; waits of 200 ms, doubling, at most 30 s. */
+export const COMMIT_POLICY: Policy = {
+  maxAttempts: Infinity,
+  initialMs: 200,
+  factor: 2,
+  maxMs: 30_000,
+  attemptMs: 10_000,
+};
+
+/** Abort of 2PC: 10 attempts of 5 s, then attention; waits of 200 ms, doubling, at most 30 s. */
+export const ABORT_POLICY: Policy = {
+  maxAttempts: 10,
+  initialMs: 200,
+  factor: 2,
+  maxMs: 30_000,
+  attemptMs: 5_000,
+};
+
+/** Saga: compensate, and execute of retriable steps: 20 attempts of 30 s; waits of 200 ms, doubling, at most 60 s. */
+export const MUST_FINISH_POLICY: Policy = {
+  maxAttempts: 20,
+  initialMs: 200,
+  factor: 2,
+  maxMs: 60_000,
+  attemptMs: 30_000,
+};
+
+/** Patterns that have a machine in this version. */
+export type DrivenPattern = '2pc' | 'saga';
+export const isDriven = (pattern: Pattern): pattern is DrivenPattern =>
+  pattern === '2pc' || pattern === 'saga';
+
+/** Phases that a plan of the pattern can bound by `deadlines`, besides `run`. */
+export const PATTERN_PHASES: Readonly<Record<DrivenPattern, readonly Phase[]>> = {
+  '2pc': ['prepare', 'commit', 'commit-one-phase', 'abort'],
+  saga: ['execute', 'compensate'],
+};
+
+const exactly = (ms: number): Bounds => ({ lowerMs: ms, upperMs: ms });
+
+/** 2PC: prepare 30 s, then abort; commit and commit-one-phase 5 s, then in doubt with attention. Saga: none. */
+export const DEFAULT_DEADLINES: Readonly<
+  Record<DrivenPattern, Readonly<Partial<Record<Phase | 'run', Bounds>>>>
+> = {
+  '2pc': { prepare: exactly(30_000), commit: exactly(5_000), 'commit-one-phase': exactly(5_000) },
+  saga: {},
+};
+
+/** `overrides` in rising precedence (plan, then step), field by field; `base` itself when there is none. */
+export function overridePolicy(base: Policy, ...overrides: readonly (RetryPolicy | undefined)[]): Policy {
+  let policy = base;
+  for (const override of overrides) {
+    if (override === undefined) continue;
+    policy = {
+      maxAttempts: override.maxAttempts ?? policy.maxAttempts,
+      initialMs: override.initial ?? policy.initialMs,
+      factor: override.factor ?? policy.factor,
+      maxMs: override.max ?? policy.maxMs,
+      attemptMs: override.attempt ?? policy.attemptMs,
+    };
+  }
+  return policy;
+}

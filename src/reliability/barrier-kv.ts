@@ -1,0 +1,281 @@
+/** The barrier in a KV bucket: compare-and-set around the handler. The effect itself is at least once. */
+import { PhasorError } from '../errors/phasor-error.ts';
+import { isOpenPhase } from '../kernel/vocabulary.ts';
+import type { Clock, Timeout } from '../ports/clock.ts';
+import type { Passing } from '../ports/crash-points.ts';
+import type { Entry, KeyValue, Written } from '../ports/key-value.ts';
+import type { Logger } from '../ports/telemetry.ts';
+import { barrierKey, type Barrier, type Execution, type GuardedCommand, type Reply } from './barrier.ts';
+import { decodeRecord, encodeRecord } from './barrier-record.ts';
+import { decide, finish, isOurs, isPositive, lost, qualify, type BarrierRecord } from './barrier-table.ts';
+
+export interface KvBarrierOptions {
+  readonly bucket: KeyValue;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly passing: Passing;
+  /** Server time, never ahead of it; told of every time that the bucket shows. */
+  readonly server: { nowMs(): number; observe(timeMs: number): void };
+  /** Unique for this worker process: a new ULID. */
+  readonly owner: string;
+  /** Life of a record after its last write. */
+  readonly keepMs: number;
+  /** Life of a claim; renewed every third of it while its handler runs. */
+  readonly leaseMs: number;
+  /** Records of unfinished steps kept in memory, which spares a read in their next phase. Default: 4_096. */
+  readonly maxKnown?: number;
+}
+
+interface Claim {
+  readonly key: string;
+  readonly by: string;
+  readonly command: GuardedCommand;
+  readonly record: BarrierRecord;
+  revision: number;
+}
+
+type Claimed =
+  | { readonly type: 'answer'; readonly reply: Reply }
+  | ({ readonly type: 'run'; readonly mayHaveRun: boolean; readonly output?: Reply['output'] } & Claim);
+
+interface Seen {
+  readonly record: BarrierRecord | undefined;
+  /** Undefined: no live record. */
+  readonly revision: number | undefined;
+  readonly writtenMs: number;
+  /** Remembered, not read: good enough to try a write with, not to answer from. */
+  readonly guessed: boolean;
+}
+
+const CLAIM_TRIES = 5;
+/** Records with large outputs are read again rather than kept in memory. */
+const MAX_KNOWN_BYTES = 1_024;
+const FIRST_PAUSE_MS = 50;
+const MAX_PAUSE_MS = 1_000;
+const NOTHING: Seen = { record: undefined, revision: undefined, writtenMs: 0, guessed: true };
+
+export class KvBarrier implements Barrier {
+  readonly name = 'kv';
+  readonly #options: KvBarrierOptions;
+  readonly #known = new Map<string, { readonly record: BarrierRecord; readonly revision: number }>();
+  #executions = 0;
+  #closed = false;
+
+  constructor(options: KvBarrierOptions) {
+    this.#options = options;
+  }
+
+  /** Final writes that did not get through are given up: the report goes without them, as `lateEffect`. */
+  close(): void {
+    this.#closed = true;
+  }
+
+  async guard(command: GuardedCommand, execution: Execution): Promise<Reply> {
+    this.#executions += 1;
+    const by = `${this.#options.owner}.${this.#executions}`;
+    let claimed: Claimed;
+    try {
+      claimed = await this.#claim(command, by);
+    } catch (err) {
+      this.#options.logger.error({ err, tx: command.tx, step: command.step }, 'the barrier is out of reach');
+      const unreadable = PhasorError.is(err, 'BARRIER_RECORD_INVALID');
+      const code = unreadable ? 'barrier-unreadable' : 'barrier-unavailable';
+      return qualify({ answer: 'retry', code }, command.redelivered || unreadable);
+    }
+    if (claimed.type === 'answer') return claimed.reply;
+    const { output, mayHaveRun } = claimed;
+    const running = execution.run(output === undefined ? {} : { output });
+    const raw = running instanceof Promise ? await this.#keepAlive(claimed, execution, running) : running;
+    return this.#record(claimed, qualify(raw, mayHaveRun));
+  }
+
+  /** Writes `started`, or finds out why the handler must not run. Losing the write means: decide on what won. */
+  async #claim(command: GuardedCommand, by: string): Promise<Claimed> {
+    const key = barrierKey(command);
+    let pauseMs = FIRST_PAUSE_MS;
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await this.#tryClaim({ key, by, command, seen: this.#remembered(key, command) });
+      } catch (error) {
+        if (!PhasorError.is(error) || !error.retryable || tries === CLAIM_TRIES || this.#closed) throw error;
+      }
+      this.#known.delete(key);
+      await this.#pause(pauseMs);
+      pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS);
+    }
+  }
+
+  async #tryClaim(options: {
+    readonly key: string;
+    readonly by: string;
+    readonly command: GuardedCommand;
+    readonly seen: Seen | undefined;
+  }): Promise<Claimed> {
+    const { key, by, command } = options;
+    const { keepMs, leaseMs, server, passing } = this.#options;
+    let seen = options.seen ?? this.#see(await this.#options.bucket.get(key));
+    for (;;) {
+      const { record, revision, writtenMs } = seen;
+      // The answer to an earlier try got lost: the claim is ours already.
+      if (record !== undefined && revision !== undefined && isOurs(record, command, by))
+        return { ...claimedBefore(record, command), key, by, command, record, revision };
+      const now = { serverMs: server.nowMs(), writtenMs, keepMs, by, leaseMs };
+      const decision = decide(record, command, now);
+      if (decision.type === 'answer') {
+        if (!seen.guessed) return decision;
+        seen = this.#see(await this.#options.bucket.get(key));
+        continue;
+      }
+      const written = await this.#write(key, encodeRecord(decision.record, command.phase), revision);
+      if (!written.won) {
+        seen = this.#see(written.current);
+        continue;
+      }
+      if (decision.type === 'run') return { ...decision, key, by, command, revision: written.revision };
+      passing('p8');
+      return { type: 'answer', reply: decision.reply };
+    }
+  }
+
+  /** Renews the claim while the handler runs, so that a slow one is not taken for a dead one. */
+  async #keepAlive(claim: Claim, execution: Execution, running: Promise<Reply>): Promise<Reply> {
+    const { clock, leaseMs, logger } = this.#options;
+    let timer: Timeout | undefined;
+    let renewal: Promise<void> | undefined;
+    let over = false;
+    const renew = async (): Promise<void> => {
+      try {
+        const written = await this.#write(
+          claim.key,
+          encodeRecord(claim.record, claim.command.phase),
+          claim.revision,
+        );
+        const current = written.won ? undefined : this.#see(written.current);
+        if (written.won) claim.revision = written.revision;
+        // An earlier renewal was stored and its answer lost.
+        else if (current !== undefined && isOurs(current.record, claim.command, claim.by))
+          claim.revision = current.revision ?? claim.revision;
+        // Lost: somebody took the claim over. The final write will lose too, and say what that means.
+        else over = true;
+      } catch (err) {
+        logger.warn({ err, key: claim.key }, 'a barrier claim was not renewed');
+      }
+      schedule();
+    };
+    const schedule = (): void => {
+      if (over || execution.abandoned) return;
+      timer = clock.after(leaseMs / 3, () => {
+        if (!over && !execution.abandoned) renewal = renew();
+      });
+    };
+    schedule();
+    const reply = await running;
+    over = true;
+    timer?.cancel();
+    await renewal;
+    return reply;
+  }
+
+  /** The final write. It belongs to whoever holds the claim; losing it means that the claim was taken over. */
+  async #record(claim: Claim, reply: Reply): Promise<Reply> {
+    const { command, key, by } = claim;
+    let pauseMs = FIRST_PAUSE_MS;
+    for (;;) {
+      try {
+        const record = finish(claim.record, command, { reply, by });
+        const value = encodeRecord(record, command.phase);
+        const written = await this.#write(key, value, claim.revision);
+        if (written.won) {
+          this.#known.delete(key);
+          // Only acts have a next phase worth remembering for.
+          if (isOpenPhase(command.phase) && value.length <= MAX_KNOWN_BYTES)
+            this.#remember(key, { record, revision: written.revision });
+          return reply;
+        }
+        const current = this.#see(written.current);
+        // The answer to an earlier try got lost: what stands there is this very write.
+        if (current.record?.by === by && !isOurs(current.record, command, by)) return reply;
+        if (!isOurs(current.record, command, by)) return await this.#overtaken(claim, current, reply);
+        // A renewal whose answer got lost: the claim is still ours, at a later revision.
+        claim.revision = current.revision ?? claim.revision;
+        continue;
+      } catch (err) {
+        this.#options.logger.warn({ err, key }, 'the final write of the barrier failed');
+        if (!PhasorError.is(err) || !err.retryable || this.#closed) return unrecorded(reply);
+      }
+      await this.#pause(pauseMs);
+      pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS);
+    }
+  }
+
+  async #overtaken(claim: Claim, found: Seen, reply: Reply): Promise<Reply> {
+    const { command, key, by } = claim;
+    let seen = found;
+    for (;;) {
+      const outcome = lost(seen.record, command, { reply, by });
+      if (outcome.record === undefined) return outcome.reply;
+      const written = await this.#write(key, encodeRecord(outcome.record, command.phase), seen.revision);
+      if (written.won) return outcome.reply;
+      seen = this.#see(written.current);
+      if (seen.record?.by === by) return outcome.reply;
+    }
+  }
+
+  async #write(key: string, value: Uint8Array, revision: number | undefined): Promise<Written> {
+    const { bucket, keepMs } = this.#options;
+    return revision === undefined
+      ? bucket.create(key, value, { ttlMs: keepMs })
+      : bucket.update(key, value, { ttlMs: keepMs, revision });
+  }
+
+  #see(entry: Entry | undefined): Seen {
+    if (entry === undefined) return { ...NOTHING, guessed: false };
+    this.#options.server.observe(entry.timeMs);
+    return {
+      record: decodeRecord(entry.value),
+      revision: entry.revision,
+      writtenMs: entry.timeMs,
+      guessed: false,
+    };
+  }
+
+  /** What to try first without reading; undefined: read. */
+  #remembered(key: string, command: GuardedCommand): Seen | undefined {
+    const known = this.#known.get(key);
+    if (known !== undefined) return { ...known, writtenMs: 0, guessed: true };
+    const { phase, pattern } = command;
+    const begins =
+      phase === 'prepare' ||
+      phase === 'reserve' ||
+      phase === 'commit-one-phase' ||
+      (phase === 'execute' && (pattern === 'saga' || pattern === 'eventual'));
+    return begins && command.attempt === 1 && !command.redelivered ? NOTHING : undefined;
+  }
+
+  #remember(key: string, known: { readonly record: BarrierRecord; readonly revision: number }): void {
+    this.#known.set(key, known);
+    if (this.#known.size <= (this.#options.maxKnown ?? 4_096)) return;
+    const oldest = this.#known.keys().next();
+    if (oldest.done !== true) this.#known.delete(oldest.value);
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#options.clock.after(ms, resolve);
+    });
+  }
+}
+
+/** The record of a claim of ours, whose acknowledgement got lost. */
+function claimedBefore(
+  record: BarrierRecord,
+  command: GuardedCommand,
+): { readonly type: 'run'; readonly mayHaveRun: boolean } {
+  const own = record.phases[command.phase];
+  const dirty = own?.status === 'started' && own.dirty === true;
+  return { type: 'run', mayHaveRun: dirty || command.redelivered };
+}
+
+/** The handler ran, the record does not say so. */
+const unrecorded = (reply: Reply): Reply =>
+  isPositive(reply) ? { ...reply, lateEffect: true } : qualify(reply, true);

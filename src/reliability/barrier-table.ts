@@ -1,0 +1,279 @@
+/**
+ * What a barrier record means: the pure table that every barrier shares.
+ *
+ * | command  | the record of the step holds                            | what happens                               |
+ * |----------|---------------------------------------------------------|--------------------------------------------|
+ * | any      | the phase's answer                                      | answered from it [1]                       |
+ * | any      | the phase started, claim alive                          | `retry` busy                               |
+ * | act      | an undo, in any state                                   | late: `refused`, nothing runs              |
+ * | act      | a finish (precommit, commit, confirm) but no own answer | late: `refused`, nothing runs              |
+ * | act      | nothing that stops it, `since` older than half the keep | `stale`, nothing runs                      |
+ * | act      | nothing, or only executions without an answer           | runs                                       |
+ * | finish   | an undo, in any state                                   | `conflict`                                 |
+ * | finish   | another phase started, claim alive                      | `retry` busy                               |
+ * | finish   | anything else, also nothing                             | runs: it was commanded because all voted   |
+ * | undo     | a finish, a done commit-one-phase, another undo         | `conflict`                                 |
+ * | undo     | an act started, claim alive                             | `retry` busy                               |
+ * | undo     | an act that may have run, or an own unfinished try      | runs                                       |
+ * | undo     | none of these, and the command says `ran`               | runs                                       |
+ * | undo     | acts that all left nothing behind                       | *empty*: a tombstone, the handler is spared |
+ * | undo     | nothing, `since` younger than half the keep             | *empty*                                    |
+ * | undo     | nothing, `since` older                                  | `stale`                                    |
+ *
+ * [1] Not a `refused` of an earlier attempt: it left nothing behind, and a new attempt asks anew. Not an undo that a
+ * late act reopened: it must run again.
+ *
+ * Invariants:
+ *  B1 every execution of a handler is in the record before it begins, and leaves an answer, `idle`, or `dirty`;
+ *  B2 a phase is dirty from the first execution on whose effect nobody knows;
+ *  B3 a commit or undo once commanded stays in the record, whatever it answered: the opposite decision finds it.
+ */
+import type { Json } from '../kernel/json.ts';
+import { isOpenPhase, isUndoPhase, type Answer, type Phase } from '../kernel/vocabulary.ts';
+import type { GuardedCommand, Reply } from './barrier.ts';
+
+export type PhaseEntry =
+  /** An execution claimed it. `by` is unique for every execution. */
+  | {
+      readonly status: 'started';
+      readonly attempt: number;
+      readonly by: string;
+      readonly leaseMs: number;
+      readonly dirty?: true;
+    }
+  /** Executed without an answer worth keeping (`retry`, `unknown`). */
+  | { readonly status: 'idle'; readonly dirty?: true }
+  | {
+      readonly status: 'answered';
+      readonly attempt: number;
+      readonly reply: Reply;
+      /** An undo that spared the handler: the tombstone of an act that had not arrived. */
+      readonly empty?: true;
+      /** An undo after which its act took effect all the same. */
+      readonly reopened?: true;
+    };
+
+export interface BarrierRecord {
+  readonly v: 1;
+  /** The execution that wrote last: no two writers ever write the same bytes, so a read-back knows its own. */
+  readonly by: string;
+  readonly phases: Readonly<Partial<Record<Phase, PhaseEntry>>>;
+}
+
+export interface BarrierNow {
+  /** Server time, never ahead of it. */
+  readonly serverMs: number;
+  /** Server time of the record's last write; ignored without a record. */
+  readonly writtenMs: number;
+  /** Life of a record after its last write. */
+  readonly keepMs: number;
+  /** The execution that asks. */
+  readonly by: string;
+  /** How long its claim lives without renewal. */
+  readonly leaseMs: number;
+}
+
+export type Decision =
+  | { readonly type: 'answer'; readonly reply: Reply }
+  /** Answer it once `record` is stored. */
+  | { readonly type: 'bury'; readonly record: BarrierRecord; readonly reply: Reply }
+  /** Run the handler once `record` is stored. */
+  | {
+      readonly type: 'run';
+      readonly record: BarrierRecord;
+      /** An earlier execution may have left something that this one's `refused` or `retry` cannot speak for. */
+      readonly mayHaveRun: boolean;
+      readonly output?: Json;
+    };
+
+const POSITIVE: ReadonlySet<Answer> = new Set(['done', 'read-only', 'heuristic', 'terminated']);
+export const isPositive = (reply: Reply): boolean => POSITIVE.has(reply.answer);
+const isFinish = (phase: Phase): boolean => !isOpenPhase(phase) && !isUndoPhase(phase);
+
+/** Half of a record's life: beyond it a missing record proves nothing. */
+export const isTooOld = (command: GuardedCommand, now: Pick<BarrierNow, 'serverMs' | 'keepMs'>): boolean =>
+  now.serverMs - command.since > now.keepMs / 2;
+
+export const staleReply: Reply = {
+  answer: 'stale',
+  code: 'stale',
+  message: 'commanded longer ago than half of what the barrier keeps',
+};
+
+/** Adds what this execution cannot rule out (DESIGN §3). */
+export function qualify(reply: Reply, mayHaveRun: boolean): Reply {
+  if (!mayHaveRun || (reply.answer !== 'refused' && reply.answer !== 'retry')) return reply;
+  return { ...reply, mayHaveRun: true };
+}
+
+export function decide(
+  record: BarrierRecord | undefined,
+  command: GuardedCommand,
+  now: BarrierNow,
+): Decision {
+  const own = record?.phases[command.phase];
+  if (isUndoPhase(command.phase)) return decideUndo(record, command, now);
+  if (isOpenPhase(command.phase)) {
+    if (holds(record, isUndoPhase)) return late(own, command, 'its undo was commanded before');
+    const known = fromRecord(own, command, now);
+    if (known !== undefined) return known;
+    if (holds(record, isFinish)) return late(own, command, 'its step was finished before');
+    return isTooOld(command, now) ? answer(staleReply) : run(record, command, now);
+  }
+  if (holds(record, isUndoPhase)) return conflict('the step holds an undo');
+  const known = fromRecord(own, command, now);
+  if (known !== undefined) return known;
+  return entries(record).some(([, entry]) => isAlive(entry, now)) ? busy : run(record, command, now);
+}
+
+function decideUndo(record: BarrierRecord | undefined, command: GuardedCommand, now: BarrierNow): Decision {
+  if (holds(record, isFinish)) return conflict('the step holds a commit');
+  if (holds(record, (phase) => isUndoPhase(phase) && phase !== command.phase))
+    return conflict('the step holds another undo');
+  const onePhase = record?.phases['commit-one-phase'];
+  if (onePhase?.status === 'answered' && isPositive(onePhase.reply))
+    return conflict('the step holds a commit');
+  const own = record?.phases[command.phase];
+  const known = fromRecord(own, command, now);
+  if (known !== undefined) return known;
+  const acts = entries(record).filter(([phase]) => isOpenPhase(phase));
+  if (acts.some(([, entry]) => isAlive(entry, now))) return busy;
+  if (own !== undefined || command.ran || acts.some(([, entry]) => mayHaveRun(entry)))
+    return run(record, command, now);
+  if (acts.length === 0 && isTooOld(command, now)) return answer(staleReply);
+  return bury(record, command, now);
+}
+
+/** The record after an execution of ours ended with `reply`. */
+export function finish(
+  record: BarrierRecord,
+  command: GuardedCommand,
+  { reply, by }: { readonly reply: Reply; readonly by: string },
+): BarrierRecord {
+  const before = record.phases[command.phase];
+  const dirty = before !== undefined && before.status !== 'answered' && before.dirty === true;
+  const entry: PhaseEntry =
+    isPositive(reply) || reply.answer === 'refused'
+      ? { status: 'answered', attempt: command.attempt, reply }
+      : dirty || reply.answer !== 'retry'
+        ? { status: 'idle', dirty: true }
+        : { status: 'idle' };
+  return { v: 1, by, phases: { ...record.phases, [command.phase]: entry } };
+}
+
+export interface Lost {
+  readonly reply: Reply;
+  /** To be stored: the undo that was answered before the effect must run again. */
+  readonly record?: BarrierRecord;
+}
+
+/**
+ * An execution of ours ended, but its claim had been taken over: `current` is what stands there instead. The reply
+ * `done` of an act says `lateEffect`, except where the one that took over answered the same and nothing undid it.
+ */
+export function lost(
+  current: BarrierRecord | undefined,
+  command: GuardedCommand,
+  { reply, by }: { readonly reply: Reply; readonly by: string },
+): Lost {
+  if (!isPositive(reply)) return { reply: qualify(reply, true) };
+  const own = current?.phases[command.phase];
+  const undone = isOpenPhase(command.phase) && holds(current, isUndoPhase);
+  if (!undone && own?.status === 'answered' && own.reply.answer === reply.answer) return { reply: own.reply };
+  const flagged: Reply = { ...reply, lateEffect: true };
+  if (!undone || current === undefined) return { reply: flagged };
+  const phases = Object.fromEntries(
+    entries(current).map(([phase, entry]) => [
+      phase,
+      isUndoPhase(phase) && entry.status === 'answered' ? { ...entry, reopened: true as const } : entry,
+    ]),
+  );
+  return { reply: flagged, record: { v: 1, by, phases } };
+}
+
+/** Our claim with its life begun anew, or undefined when it is not ours any more. */
+export function isOurs(record: BarrierRecord | undefined, command: GuardedCommand, by: string): boolean {
+  const own = record?.phases[command.phase];
+  return own?.status === 'started' && own.by === by;
+}
+
+function fromRecord(
+  own: PhaseEntry | undefined,
+  command: GuardedCommand,
+  now: BarrierNow,
+): Decision | undefined {
+  if (own === undefined || own.status === 'idle') return undefined;
+  if (own.status === 'started') return isAlive(own, now) ? busy : undefined;
+  if (own.reopened === true) return undefined;
+  if (own.reply.answer === 'refused' && own.attempt < command.attempt) return undefined;
+  return answer(own.reply);
+}
+
+function run(record: BarrierRecord | undefined, command: GuardedCommand, now: BarrierNow): Decision {
+  const phases: Partial<Record<Phase, PhaseEntry>> = {};
+  let output: Json | undefined;
+  for (const [phase, entry] of entries(record)) {
+    // Whoever held a dead claim may still be at work: its effect is unknown for good (B2), and its final write
+    // loses against ours.
+    phases[phase] = entry.status === 'started' ? { status: 'idle', dirty: true } : entry;
+    if (entry.status === 'answered') output = entry.reply.output ?? output;
+  }
+  const own = phases[command.phase];
+  const dirty = own !== undefined && mayHaveRun(own);
+  phases[command.phase] = {
+    status: 'started',
+    attempt: command.attempt,
+    by: now.by,
+    leaseMs: now.leaseMs,
+    ...(dirty ? { dirty: true } : {}),
+  };
+  return {
+    type: 'run',
+    record: { v: 1, by: now.by, phases },
+    mayHaveRun: dirty || command.redelivered,
+    ...(output === undefined ? {} : { output }),
+  };
+}
+
+function bury(record: BarrierRecord | undefined, command: GuardedCommand, now: BarrierNow): Decision {
+  const reply: Reply = { answer: 'done', code: 'empty' };
+  const tombstone: PhaseEntry = { status: 'answered', attempt: command.attempt, reply, empty: true };
+  const phases = { ...record?.phases, [command.phase]: tombstone };
+  return { type: 'bury', record: { v: 1, by: now.by, phases }, reply };
+}
+
+/** Whether an execution of this phase may have left something behind. */
+function mayHaveRun(entry: PhaseEntry): boolean {
+  switch (entry.status) {
+    case 'started':
+      return true;
+    case 'idle':
+      return entry.dirty === true;
+    case 'answered':
+      if (entry.empty === true || entry.reply.answer === 'read-only') return false;
+      return entry.reply.answer !== 'refused' || entry.reply.mayHaveRun === true;
+  }
+}
+
+/** Never true too long: `serverMs` is behind the server at most, so a claim is only ever held for longer. */
+const isAlive = (entry: PhaseEntry, now: BarrierNow): boolean =>
+  entry.status === 'started' && entry.by !== now.by && now.serverMs - now.writtenMs <= entry.leaseMs;
+
+const entries = (record: BarrierRecord | undefined): [Phase, PhaseEntry][] =>
+  Object.entries(record?.phases ?? {}) as [Phase, PhaseEntry][];
+const holds = (record: BarrierRecord | undefined, is: (phase: Phase) => boolean): boolean =>
+  entries(record).some(([phase]) => is(phase));
+
+const answer = (reply: Reply): Decision => ({ type: 'answer', reply });
+const busy: Decision = answer({
+  answer: 'retry',
+  code: 'busy',
+  message: 'another execution of this step is at work',
+  mayHaveRun: true,
+});
+const conflict = (message: string): Decision => answer({ answer: 'conflict', code: 'conflict', message });
+
+function late(own: PhaseEntry | undefined, command: GuardedCommand, message: string): Decision {
+  const earlier = command.redelivered || (own !== undefined && mayHaveRun(own));
+  return answer(qualify({ answer: 'refused', code: 'late', message }, earlier));
+}

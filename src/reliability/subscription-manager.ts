@@ -1,0 +1,112 @@
+/**
+ * Subscriptions to `response.{tx}.>` that cannot leak: each has a time to live, renewed by use and collected on
+ * expiry, and their number is bounded.
+ *
+ * Invariants:
+ *  S1 a lease ends exactly once: released, expired or closed; after that its listener hears nothing more;
+ *  S2 one timer serves all, and runs only while there is something to collect.
+ */
+import { subjects } from '../kernel/subjects.ts';
+import { PhasorError } from '../errors/phasor-error.ts';
+import type { Bus, BusMessage, BusSubscription } from '../ports/bus.ts';
+import type { Clock, Timeout } from '../ports/clock.ts';
+
+export interface ResponseListener {
+  received(message: BusMessage): void;
+  /** Nobody used the lease for its time to live; it is gone. */
+  expired(): void;
+}
+
+export interface Lease {
+  /** Starts the time to live anew. */
+  renew(): void;
+  release(): void;
+  readonly live: boolean;
+}
+
+export interface SubscriptionManagerOptions {
+  readonly bus: Bus;
+  readonly clock: Clock;
+  /** Milliseconds without use after which a lease is collected, at most a quarter late. Default: 300_000. */
+  readonly ttlMs?: number;
+  /** Live leases at a time. Default: 20_000. */
+  readonly maxSubscriptions?: number;
+}
+
+const DEFAULT_TTL_MS = 300_000;
+const DEFAULT_MAX_SUBSCRIPTIONS = 20_000;
+
+interface Held extends Lease {
+  usedMs: number;
+  live: boolean;
+  readonly listener: ResponseListener;
+}
+
+export class SubscriptionManager {
+  readonly #bus: Bus;
+  readonly #clock: Clock;
+  readonly #ttlMs: number;
+  readonly #max: number;
+  readonly #held = new Set<Held>();
+  #sweep: Timeout | undefined;
+
+  constructor(options: SubscriptionManagerOptions) {
+    this.#bus = options.bus;
+    this.#clock = options.clock;
+    this.#ttlMs = options.ttlMs ?? DEFAULT_TTL_MS;
+    this.#max = options.maxSubscriptions ?? DEFAULT_MAX_SUBSCRIPTIONS;
+  }
+
+  /** Live leases. */
+  get size(): number {
+    return this.#held.size;
+  }
+
+  /**
+   * Hears every response of a transaction until released or expired. Each message renews the lease.
+   *
+   * @throws {PhasorError} `TOO_MANY_SUBSCRIPTIONS`
+   */
+  subscribe(tx: string, listener: ResponseListener): Lease {
+    if (this.#held.size >= this.#max)
+      throw new PhasorError('TOO_MANY_SUBSCRIPTIONS', `${this.#max} are live`, { max: this.#max });
+    const subscription: BusSubscription = this.#bus.subscribe(subjects.responsesOf(tx), (message) => {
+      if (!held.live) return;
+      held.renew();
+      listener.received(message);
+    });
+    const held: Held = {
+      listener,
+      live: true,
+      usedMs: this.#clock.monotonicMs(),
+      renew: () => (held.usedMs = this.#clock.monotonicMs()),
+      release: () => {
+        if (!held.live) return;
+        held.live = false;
+        this.#held.delete(held);
+        subscription.unsubscribe();
+      },
+    };
+    this.#held.add(held);
+    this.#sweep ??= this.#clock.after(this.#ttlMs / 4, this.#collect);
+    return held;
+  }
+
+  /** Ends every lease without telling the listeners. */
+  close(): void {
+    this.#sweep?.cancel();
+    this.#sweep = undefined;
+    for (const held of this.#held) held.release();
+  }
+
+  readonly #collect = (): void => {
+    this.#sweep = undefined;
+    const expiredMs = this.#clock.monotonicMs() - this.#ttlMs;
+    for (const held of this.#held) {
+      if (held.usedMs > expiredMs) continue;
+      held.release();
+      held.listener.expired();
+    }
+    if (this.#held.size > 0) this.#sweep ??= this.#clock.after(this.#ttlMs / 4, this.#collect);
+  };
+}

@@ -1,0 +1,46 @@
+import type { Position } from '../../kernel/position.ts';
+import type { Pattern } from '../../kernel/vocabulary.ts';
+import type { OutcomeEnvelope } from '../../protocol/envelopes.ts';
+import type { Engagement } from './engagement.ts';
+import type { PendingRun } from './pending-run.ts';
+
+/** A transaction whose begin is durable. */
+export class TransactionHandle {
+  readonly #engagement: Engagement;
+  readonly #pending: PendingRun;
+
+  constructor(
+    engagement: Engagement,
+    pending: PendingRun,
+    /** Position of the begin in the pattern's stream. */
+    readonly begunAt: Position,
+  ) {
+    this.#engagement = engagement;
+    this.#pending = pending;
+  }
+
+  get tx(): string {
+    return this.#pending.tx;
+  }
+
+  get pattern(): Pattern {
+    return this.#pending.pattern;
+  }
+
+  /** Whether the outcome is that of an earlier begin of the same own id; false until it is known. */
+  get duplicate(): boolean {
+    return this.#pending.outcome?.duplicate === true;
+  }
+
+  /**
+   * How the transaction ended. With `attention` it may still be open: items wait for a person, see `describe`.
+   * May be called any number of times, by any number of callers, and after its subscription was collected.
+   *
+   * @param options.timeoutMs Default: none. Measured to about 50 ms.
+   * @throws {PhasorError} `OUTCOME_TIMEOUT`: the transaction goes on; `CLOSED`; `CONNECTION_FAILED`: the connection
+   *   ended for good; `TOO_MANY_SUBSCRIPTIONS`: only after its subscription was collected.
+   */
+  async outcome(options: { readonly timeoutMs?: number } = {}): Promise<OutcomeEnvelope> {
+    return this.#pending.outcome ?? this.#engagement.outcome(this.#pending, options.timeoutMs ?? Infinity);
+  }
+}

@@ -1,0 +1,277 @@
+/** One durable consumer of a worker: deliveries in, calls onto free slots, reports out, then the ack (DESIGN §4). */
+import { streamOf, parseCommandSubject, type Subject } from '../kernel/subjects.ts';
+import type { Pattern, Phase } from '../kernel/vocabulary.ts';
+import type { Passing } from '../ports/crash-points.ts';
+import type { Logger } from '../ports/telemetry.ts';
+import type { Delivery, Work, WorkSource } from '../ports/work.ts';
+import { decodeBody } from '../protocol/codec.ts';
+import type { CommandEnvelope } from '../protocol/envelopes.ts';
+import { parseCommand } from '../protocol/guards.ts';
+import type { Reply } from '../reliability/barrier.ts';
+import type { ServerClock } from './server-clock.ts';
+import type { Executor } from './worker-execute.ts';
+import type { Reports } from './worker-reports.ts';
+
+export interface ConsumerOptions {
+  readonly pattern: Pattern;
+  readonly durable: string;
+  readonly filters: readonly Subject[];
+  readonly slots: number;
+  readonly ackWaitMs: number;
+  readonly work: Work;
+  readonly executor: Executor;
+  readonly reports: Reports;
+  readonly server: ServerClock;
+  readonly logger: Logger;
+  readonly passing: Passing;
+}
+
+/** A message at work. It is acknowledged when `open` reaches 0 and nothing failed. */
+interface Job {
+  readonly delivery: Delivery;
+  /** Envelopes without a stored report or dead letter. */
+  open: number;
+  /** Some report was given up: the message must come again. */
+  failed: boolean;
+  begun: boolean;
+}
+
+interface Item {
+  readonly job: Job;
+  readonly command: CommandEnvelope;
+  /** Second delivery: what is called only after this one's report is stored. */
+  readonly next: Item | undefined;
+}
+
+const encoder = new TextEncoder();
+const ISOLATE: Reply = { answer: 'retry', code: 'isolate', mayHaveRun: true };
+const CRASHED: Reply = {
+  answer: 'unknown',
+  code: 'crashed',
+  message: 'delivered three times, alone, and never answered',
+};
+/** Envelopes in a message, guessed until some have come. */
+const FIRST_GUESS = 8;
+/** A message whose reports could not be stored comes again after this long. */
+const GIVE_BACK_MS = 1_000;
+/** Bound of the bytes in hand, not acknowledged. */
+const MAX_HELD_BYTES = 8 * 1_048_576;
+
+export class Consumer {
+  readonly #options: ConsumerOptions;
+  readonly #jobs = new Set<Job>();
+  #queue: Item[] = [];
+  #head = 0;
+  #busy = 0;
+  #pumping = false;
+  #source: WorkSource | undefined;
+  #stopped = false;
+  /** Messages asked for and not yet come. */
+  #asked = 0;
+  #perMessage = FIRST_GUESS;
+  #waitsForRoom = false;
+  #announceIdle: (() => void) | undefined;
+
+  constructor(options: ConsumerOptions) {
+    this.#options = options;
+  }
+
+  async open(): Promise<void> {
+    const { pattern, durable, filters, ackWaitMs, work, logger } = this.#options;
+    this.#source = await work.open({
+      stream: streamOf(pattern),
+      durable,
+      filters,
+      ackWaitMs,
+      onDelivery: (delivery) => this.#receive(delivery),
+      onTrouble: (why) => logger.warn({ durable, why }, 'trouble with a consumer'),
+    });
+    this.#ask();
+  }
+
+  /** In-progress signals for every message at work; called every third of the ack wait. */
+  signal(): void {
+    for (const { delivery } of this.#jobs) delivery.working();
+  }
+
+  /** Stops pulling; what has come is still worked on. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#source?.close();
+  }
+
+  /** Resolves when every message that came is acknowledged or given up. */
+  async idle(): Promise<void> {
+    if (this.#jobs.size === 0) return;
+    await new Promise<void>((resolve) => (this.#announceIdle = resolve));
+  }
+
+  /** Gives back what has not begun; the rest comes again when its ack wait ends. */
+  abandon(): void {
+    this.#queue = [];
+    this.#head = 0;
+    for (const job of this.#jobs) if (!job.begun) job.delivery.nak();
+    this.#jobs.clear();
+    this.#announceIdle?.();
+  }
+
+  #receive(delivery: Delivery): void {
+    const { server, reports, pattern, logger } = this.#options;
+    server.observe(delivery.timeMs);
+    this.#asked = Math.max(0, this.#asked - 1);
+    const job: Job = { delivery, open: 1, failed: false, begun: false };
+    this.#jobs.add(job);
+    const body = decodeBody(delivery.data);
+    if (body.ok) {
+      this.#perMessage += (body.envelopes.length - this.#perMessage) / 8;
+      job.open = body.envelopes.length;
+      this.#dispatch(job, this.#parse(job, body.envelopes));
+    } else {
+      const dead = { pattern, index: 0, problem: `the body ${body.problem}`, data: delivery.data };
+      reports.bury(delivery, dead).then(
+        () => this.#close(job, true),
+        (err: unknown) => logger.error({ err }, 'a dead letter failed'),
+      );
+    }
+    this.#ask();
+  }
+
+  #parse(job: Job, envelopes: readonly unknown[]): CommandEnvelope[] {
+    const { delivery } = job;
+    const { pattern, reports, logger } = this.#options;
+    const phase = parseCommandSubject(delivery.subject)?.phase;
+    const commands: CommandEnvelope[] = [];
+    for (const [index, value] of envelopes.entries()) {
+      const parsed = parseCommand(value, delivery.data.length);
+      if (parsed.ok && parsed.envelope.phase === phase) {
+        commands.push(parsed.envelope);
+        continue;
+      }
+      const problem = parsed.ok ? wrongPhase(parsed.envelope.phase, phase) : parsed.problem;
+      const data = encoder.encode(JSON.stringify(value));
+      reports.bury(delivery, { pattern, index, problem, data }).then(
+        () => this.#close(job, true),
+        (err: unknown) => logger.error({ err }, 'a dead letter failed'),
+      );
+    }
+    return commands;
+  }
+
+  #dispatch(job: Job, commands: readonly CommandEnvelope[]): void {
+    const { deliveries } = job.delivery;
+    if (deliveries > 2) {
+      for (const command of commands) this.#isolate({ job, command, next: undefined });
+      return;
+    }
+    if (deliveries === 2) {
+      // One by one, so that the third delivery knows: whatever has no report may be what kills its worker.
+      const first = commands.reduceRight<Item | undefined>(
+        (next, command) => ({ job, command, next }),
+        undefined,
+      );
+      if (first !== undefined) this.#queue.push(first);
+    } else {
+      for (const command of commands) this.#queue.push({ job, command, next: undefined });
+    }
+    this.#pump();
+  }
+
+  #pump(): void {
+    if (this.#pumping) return;
+    this.#pumping = true;
+    while (this.#busy < this.#options.slots && this.#head < this.#queue.length) {
+      const item = this.#queue[this.#head];
+      this.#head += 1;
+      if (item !== undefined) this.#start(item);
+    }
+    if (this.#head > 1_024 || this.#head === this.#queue.length) {
+      this.#queue = this.#queue.slice(this.#head);
+      this.#head = 0;
+    }
+    this.#pumping = false;
+  }
+
+  #start(item: Item): void {
+    const { executor, pattern } = this.#options;
+    const { job, command } = item;
+    this.#busy += 1;
+    job.begun = true;
+    let answered = false;
+    executor.execute({ pattern, command, redelivered: job.delivery.deliveries > 1 }, (reply) => {
+      // The second answer of a handler that had run out of time: its slot and message are long settled.
+      const late = answered;
+      answered = true;
+      if (!late) this.#busy -= 1;
+      this.#report(item, reply, late);
+      if (late) return;
+      this.#pump();
+      this.#ask();
+    });
+  }
+
+  /** A poison envelope among several: nothing runs, the next attempt is published alone. */
+  #isolate(item: Item): void {
+    this.#report(item, item.command.alone === true ? CRASHED : ISOLATE, false);
+  }
+
+  #report(item: Item, reply: Reply, late: boolean): void {
+    const { reports, pattern, passing } = this.#options;
+    const { job, command } = item;
+    passing('p3');
+    reports.send({ pattern, command }, reply, (ok) => {
+      if (late) return;
+      if (command.phase === 'prepare' && reply.answer === 'done') passing('p5');
+      if (item.next !== undefined && ok && this.#jobs.has(job)) {
+        this.#queue.push(item.next);
+        this.#pump();
+      } else if (item.next !== undefined) this.#skip(item.next);
+      this.#close(job, ok);
+    });
+  }
+
+  /** The rest of a message that must come again. */
+  #skip(from: Item): void {
+    for (let item: Item | undefined = from; item !== undefined; item = item.next)
+      this.#close(item.job, false);
+  }
+
+  #close(job: Job, ok: boolean): void {
+    const { passing } = this.#options;
+    job.open -= 1;
+    if (!ok) job.failed = true;
+    if (job.open > 0 || !this.#jobs.delete(job)) return;
+    if (job.failed) job.delivery.nak(GIVE_BACK_MS);
+    else {
+      passing('p4');
+      job.delivery.ack();
+    }
+    if (this.#jobs.size === 0) this.#announceIdle?.();
+    this.#ask();
+  }
+
+  /** Demand follows free slots, the bytes held and what the reports' publisher can take. */
+  #ask(): void {
+    const { slots, reports } = this.#options;
+    if (this.#source === undefined || this.#stopped || this.#waitsForRoom) return;
+    const free = slots - this.#busy - (this.#queue.length - this.#head);
+    if (free <= 0) return;
+    const want = Math.max(1, Math.ceil(free / this.#perMessage));
+    const more = want - this.#asked;
+    // Few large requests rather than one for every message.
+    if (more < Math.max(1, want / 4)) return;
+    const room = reports.ready();
+    if (room !== undefined) {
+      this.#waitsForRoom = true;
+      void room.then(() => {
+        this.#waitsForRoom = false;
+        this.#ask();
+      });
+      return;
+    }
+    this.#asked += more;
+    this.#source.request(more, MAX_HELD_BYTES);
+  }
+}
+
+const wrongPhase = (said: Phase, published: Phase | undefined): string =>
+  `phase: says ${said}, but was published for ${published ?? 'nobody'}`;

@@ -1,0 +1,216 @@
+/** One command on one slot: handler, barrier and time limit. */
+import { isOpenPhase, isUndoPhase, type Pattern } from '../kernel/vocabulary.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Passing } from '../ports/crash-points.ts';
+import type { Logger } from '../ports/telemetry.ts';
+import type { CommandEnvelope } from '../protocol/envelopes.ts';
+import type { Barrier, Execution, GuardedCommand, Permit, Reply } from '../reliability/barrier.ts';
+import { isTooOld, qualify, staleReply } from '../reliability/barrier-table.ts';
+import type { ServerClock } from './server-clock.ts';
+import { replyOf, thrownReply } from './worker-answers.ts';
+import { Aborter, HandlerCall, handlerName, type Action, type Handler } from './worker-call.ts';
+
+export interface ExecutorOptions {
+  readonly actions: Readonly<Record<string, Action>>;
+  /** Undefined: barrier `none`. */
+  readonly barrier: Barrier | undefined;
+  readonly barrierKeepMs: number;
+  readonly handlerTimeoutMs: number | undefined;
+  readonly clock: Clock;
+  readonly server: ServerClock;
+  readonly logger: Logger;
+  readonly passing: Passing;
+}
+
+export interface Task {
+  readonly pattern: Pattern;
+  readonly command: CommandEnvelope;
+  /** The message that carried it was delivered before. */
+  readonly redelivered: boolean;
+}
+
+/** Node's timers hold no more; a limit beyond it is none. */
+const MAX_TIMER_MS = 2_147_483_647;
+
+const TIMED_OUT: Reply = {
+  answer: 'unknown',
+  code: 'timeout',
+  message: 'the handler did not answer in time',
+};
+
+export class Executor {
+  readonly #options: ExecutorOptions;
+  readonly #running = new Set<Run>();
+  readonly #missing = new Set<string>();
+
+  constructor(options: ExecutorOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Never throws. `answered` is called once with what to report; after a `timeout` once more if the handler answers
+   * after all.
+   */
+  execute(task: Task, answered: (reply: Reply) => void): void {
+    const { command, redelivered } = task;
+    const handler = this.#handlerOf(command);
+    if (handler === undefined) {
+      const message = `no handler for ${command.phase} of ${command.action} here`;
+      answered(qualify({ answer: 'retry', code: 'no-handler', message }, redelivered));
+      return;
+    }
+    const leftMs = command.due === undefined ? Infinity : command.due - this.#options.server.nowMs();
+    // Nobody waits for this attempt any more. Closing phases run all the same: they must get done.
+    if (leftMs <= 0 && isOpenPhase(command.phase)) {
+      answered(qualify({ answer: 'retry', code: 'expired', message: 'came after it was due' }, redelivered));
+      return;
+    }
+    const run = new Run(task, handler, this.#options);
+    const outcome = this.#guarded(task, run);
+    if (!(outcome instanceof Promise)) {
+      answered(outcome);
+      return;
+    }
+    const limitMs = Math.min(this.#options.handlerTimeoutMs ?? Infinity, leftMs > 0 ? leftMs : Infinity);
+    this.#watch(run, { outcome, limitMs, answered });
+  }
+
+  /** Tells every handler to stop; their answers are not reported any more. */
+  abort(reason: Error): void {
+    for (const run of this.#running) run.abandon(reason);
+    this.#running.clear();
+  }
+
+  #watch(
+    run: Run,
+    watched: { outcome: Promise<Reply>; limitMs: number; answered: (reply: Reply) => void },
+  ): void {
+    const { clock, logger } = this.#options;
+    const { outcome, limitMs, answered } = watched;
+    this.#running.add(run);
+    const onTime = (): void => {
+      run.timedOut = true;
+      run.abandon(new Error('the time for this call is up'));
+      answered(TIMED_OUT);
+    };
+    const timer = limitMs <= MAX_TIMER_MS ? clock.after(limitMs, onTime) : undefined;
+    const settled = (reply: Reply): void => {
+      timer?.cancel();
+      // Absent: the worker gave up, and the command comes again elsewhere.
+      if (!this.#running.delete(run)) return;
+      if (!run.timedOut) answered(reply);
+      else if (reply.answer !== 'unknown') answered(reply);
+    };
+    outcome.then(settled, (err: unknown) => {
+      logger.error({ err, ...run.names }, 'the barrier failed');
+      settled(thrownReply(err));
+    });
+  }
+
+  #guarded(task: Task, run: Run): Reply | Promise<Reply> {
+    const { barrier, barrierKeepMs: keepMs, server } = this.#options;
+    const { command, redelivered } = task;
+    const guarded: GuardedCommand = {
+      pattern: task.pattern,
+      tx: command.tx,
+      run: command.run,
+      step: command.step,
+      phase: command.phase,
+      attempt: command.attempt,
+      since: command.since,
+      ran: command.ran === true,
+      redelivered,
+    };
+    if (barrier !== undefined) return barrier.guard(guarded, run);
+    if (isOpenPhase(command.phase) && isTooOld(guarded, { serverMs: server.nowMs(), keepMs }))
+      return staleReply;
+    const reply = run.run({});
+    return reply instanceof Promise
+      ? reply.then((value) => qualify(value, redelivered))
+      : qualify(reply, redelivered);
+  }
+
+  #handlerOf({ action, phase }: CommandEnvelope): Handler | undefined {
+    const { actions, logger } = this.#options;
+    const handlers = Object.hasOwn(actions, action) ? actions[action] : undefined;
+    const handler = handlers?.[handlerName(phase)];
+    if (handler !== undefined) return handler;
+    // Once per name, and for few names: commands may name anything.
+    const name = `${action}/${phase}`;
+    if (this.#missing.size < 100 && !this.#missing.has(name)) {
+      this.#missing.add(name);
+      logger.warn({ action, phase }, 'commanded an action that this worker has no handler for');
+    }
+    return undefined;
+  }
+}
+
+class Run implements Execution {
+  readonly #task: Task;
+  readonly #handler: Handler;
+  readonly #options: ExecutorOptions;
+  readonly #aborter = new Aborter();
+  timedOut = false;
+
+  constructor(task: Task, handler: Handler, options: ExecutorOptions) {
+    this.#task = task;
+    this.#handler = handler;
+    this.#options = options;
+  }
+
+  get abandoned(): boolean {
+    return this.#aborter.aborted;
+  }
+
+  get names(): object {
+    const { tx, run, step, phase, attempt, action } = this.#task.command;
+    return { tx, run, step, phase, attempt, action };
+  }
+
+  abandon(reason: Error): void {
+    this.#aborter.abort(reason);
+  }
+
+  run(permit: Permit): Reply | Promise<Reply> {
+    const { pattern, command } = this.#task;
+    const { logger, server, passing } = this.#options;
+    passing('p1');
+    const call = new HandlerCall({ pattern, command, permit, logger, server, aborter: this.#aborter });
+    let returned: unknown;
+    try {
+      returned = this.#handler(call);
+    } catch (error) {
+      return this.#threw(error);
+    }
+    if (!isThenable(returned)) return this.#applied(returned);
+    return Promise.resolve(returned).then(
+      (value: unknown) => this.#applied(value),
+      (error: unknown) => this.#threw(error),
+    );
+  }
+
+  #applied(value: unknown): Reply {
+    const { passing, logger } = this.#options;
+    const { phase } = this.#task.command;
+    passing('p2');
+    if (phase === 'commit') passing('p6');
+    if (isUndoPhase(phase)) passing('p7');
+    return replyOf(value, (problem) =>
+      logger.warn({ ...this.names, problem }, 'the output of a handler was dropped'),
+    );
+  }
+
+  #threw(error: unknown): Reply {
+    this.#options.logger.warn({ ...this.names, err: error }, 'a handler threw');
+    return thrownReply(error);
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  if (value instanceof Promise) return true;
+  try {
+    return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
+  } catch {
+    return false;
+  }
+}

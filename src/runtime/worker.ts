@@ -1,0 +1,297 @@
+/** The participant worker: pulls commands, runs handlers behind the barrier, reports (DESIGN §4, "Workers"). */
+import { isId, isParticipant } from '../kernel/ids.ts';
+import { subjects } from '../kernel/subjects.ts';
+import { isOpenPhase, PATTERNS, PHASES, type Pattern, type Phase } from '../kernel/vocabulary.ts';
+import { PhasorError } from '../errors/phasor-error.ts';
+import type { Timeout } from '../ports/clock.ts';
+import type { World } from '../ports/world.ts';
+import { barrierBucket, type Barrier } from '../reliability/barrier.ts';
+import { KvBarrier } from '../reliability/barrier-kv.ts';
+import { ServerClock } from './server-clock.ts';
+import { handlerName, type Action } from './worker-call.ts';
+import { Consumer } from './worker-consumer.ts';
+import { Executor } from './worker-execute.ts';
+import { Reports } from './worker-reports.ts';
+
+export interface WorkerOptions {
+  /** The service role, `[a-z][a-z0-9-]{0,31}`, shared by all its worker processes. */
+  readonly participant: string;
+  /** Handlers by action and phase. An action or phase without a handler here answers `retry` (`no-handler`). */
+  readonly actions: Readonly<Record<string, Action>>;
+  /**
+   * What stops duplicate, empty and late executions. `kv`: records in a bucket, effects at least once. `none`: only
+   * for handlers that answer a repeated call the same and refuse an act after its undo by themselves. Or a barrier of
+   * an adapter, written in the participant's own transaction.
+   */
+  readonly barrier: 'kv' | 'none' | Barrier;
+  /** Default: the patterns whose phases the handlers serve. */
+  readonly patterns?: readonly Pattern[];
+  /** Calls at once, per pattern: of phases that begin work, and of those that finish or undo. Default: 64 each. */
+  readonly concurrency?: { readonly open?: number; readonly close?: number };
+  /**
+   * A command whose worker gave no sign of life for this long goes to another one. Fixed when the consumers are
+   * first made. Default: 30_000.
+   */
+  readonly ackWaitMs?: number;
+  /** Longest a handler may take, beside the due time of its command. Default: no own limit. */
+  readonly handlerTimeoutMs?: number;
+  /** Life of a barrier record after its last write; acts older than half of it are not begun. Default: 7 days. */
+  readonly barrierKeepMs?: number;
+  /** Replicas of the barrier's bucket when it is first made. Default: the server's. */
+  readonly replicas?: number;
+}
+
+export interface Worker {
+  readonly participant: string;
+  readonly patterns: readonly Pattern[];
+  /**
+   * Stops pulling, finishes what runs, stores the reports, acknowledges. What is not finished after `timeoutMs`
+   * (default 25_000) is aborted and comes again to another worker. Idempotent.
+   */
+  drain(options?: { readonly timeoutMs?: number }): Promise<void>;
+}
+
+/** Phases that a participant may be commanded in each pattern: the filters of its consumers. */
+const PATTERN_PHASES: Readonly<Record<Pattern, readonly Phase[]>> = {
+  '2pc': ['prepare', 'commit-one-phase', 'commit', 'abort'],
+  '3pc': ['prepare', 'precommit', 'commit', 'abort'],
+  saga: ['execute', 'compensate'],
+  '2ps': ['prepare', 'verify', 'execute', 'cancel', 'compensate'],
+  '3ps': ['reserve', 'validate', 'execute', 'release', 'compensate'],
+  eventual: ['execute', 'confirm'],
+};
+/** Handlers that tell a pattern apart; the others occur in several. */
+const TELLING: readonly (readonly [Phase, Pattern])[] = [
+  ['precommit', '3pc'],
+  ['commit-one-phase', '2pc'],
+  ['verify', '2ps'],
+  ['cancel', '2ps'],
+  ['reserve', '3ps'],
+  ['validate', '3ps'],
+  ['release', '3ps'],
+  ['confirm', 'eventual'],
+];
+const DAY_MS = 86_400_000;
+const DEFAULT_DRAIN_MS = 25_000;
+
+type Settings = Required<Omit<WorkerOptions, 'handlerTimeoutMs' | 'replicas'>> &
+  Pick<WorkerOptions, 'handlerTimeoutMs' | 'replicas'> & {
+    readonly concurrency: { readonly open: number; readonly close: number };
+  };
+
+/**
+ * Starts a worker. Resolves once its consumers exist and it pulls.
+ *
+ * Delivery: every command reaches some worker of the participant at least once, until it is reported.
+ *
+ * @throws {PhasorError} `CONFIG_INVALID`; `STREAM_MISSING`: the streams of a pattern were not made yet;
+ *   `CONNECTION_FAILED`, `TIMEOUT`.
+ *
+ * @example
+ * const worker = await startWorker(world, {
+ *   participant: 'payment',
+ *   barrier: 'kv',
+ *   actions: { charge: { execute: ({ input }) => done({ id: pay(input) }), compensate: ({ output }) => refund(output) } },
+ * });
+ * process.once('SIGTERM', () => void worker.drain());
+ */
+export async function startWorker(world: World, options: WorkerOptions): Promise<Worker> {
+  const settings = settingsOf(options);
+  const worker = new RunningWorker(world, settings);
+  await worker.start();
+  return worker;
+}
+
+class RunningWorker implements Worker {
+  readonly participant: string;
+  readonly patterns: readonly Pattern[];
+  readonly #world: World;
+  readonly #settings: Settings;
+  readonly #server: ServerClock;
+  readonly #reports: Reports;
+  #consumers: readonly Consumer[] = [];
+  #barrier: Barrier | undefined;
+  #executor: Executor | undefined;
+  #ticker: Timeout | undefined;
+  #drained: Promise<void> | undefined;
+
+  constructor(world: World, settings: Settings) {
+    this.participant = settings.participant;
+    this.patterns = settings.patterns;
+    this.#world = { ...world, logger: world.logger.child({ participant: settings.participant }) };
+    this.#settings = settings;
+    this.#server = new ServerClock(world.clock);
+    this.#reports = new Reports(this.#world, settings.participant);
+  }
+
+  async start(): Promise<void> {
+    const { clock, logger, passing } = this.#world;
+    const { actions, barrierKeepMs, handlerTimeoutMs, patterns } = this.#settings;
+    this.#barrier = await this.#openBarrier();
+    const executor = new Executor({
+      actions,
+      barrier: this.#barrier,
+      barrierKeepMs,
+      handlerTimeoutMs,
+      clock,
+      server: this.#server,
+      logger,
+      passing,
+    });
+    this.#executor = executor;
+    this.#consumers = patterns.flatMap((pattern) => [
+      this.#consumer(pattern, 'open', executor),
+      this.#consumer(pattern, 'close', executor),
+    ]);
+    this.#tick();
+    try {
+      for (const consumer of this.#consumers) await consumer.open();
+    } catch (error) {
+      await this.drain({ timeoutMs: 0 });
+      throw error;
+    }
+    logger.info({ patterns, barrier: this.#barrier?.name ?? 'none' }, 'worker started');
+  }
+
+  drain(options: { readonly timeoutMs?: number } = {}): Promise<void> {
+    this.#drained ??= this.#drain(options.timeoutMs ?? DEFAULT_DRAIN_MS);
+    return this.#drained;
+  }
+
+  async #drain(timeoutMs: number): Promise<void> {
+    const { clock, logger } = this.#world;
+    let timer: Timeout | undefined;
+    const deadline = clock.monotonicMs() + timeoutMs;
+    const late = new Promise<'late'>((resolve) => {
+      timer = clock.after(timeoutMs, () => resolve('late'));
+    });
+    const finished = this.#finish();
+    const result = await Promise.race([finished, late]);
+    timer?.cancel();
+    if (result === 'late') {
+      logger.warn({ timeoutMs }, 'unfinished calls were aborted; their commands come again');
+      this.#executor?.abort(new PhasorError('CLOSED', 'the worker stops'));
+      for (const consumer of this.#consumers) consumer.abandon();
+    }
+    if (this.#barrier instanceof KvBarrier) this.#barrier.close();
+    this.#ticker?.cancel();
+    await this.#reports.close(Math.max(0, deadline - clock.monotonicMs()));
+  }
+
+  async #finish(): Promise<'finished'> {
+    await Promise.all(this.#consumers.map((consumer) => consumer.stop()));
+    await Promise.all(this.#consumers.map((consumer) => consumer.idle()));
+    return 'finished';
+  }
+
+  #tick(): void {
+    this.#ticker = this.#world.clock.after(this.#settings.ackWaitMs / 3, () => {
+      for (const consumer of this.#consumers) consumer.signal();
+      this.#tick();
+    });
+  }
+
+  #consumer(pattern: Pattern, side: 'open' | 'close', executor: Executor): Consumer {
+    const { participant, concurrency, ackWaitMs } = this.#settings;
+    const { work, logger, passing } = this.#world;
+    const phases = PATTERN_PHASES[pattern].filter((phase) => isOpenPhase(phase) === (side === 'open'));
+    return new Consumer({
+      pattern,
+      durable: `${pattern}-${participant}-${side}`,
+      filters: phases.map((phase) => subjects.command(pattern, participant, phase)),
+      slots: concurrency[side],
+      ackWaitMs,
+      work,
+      executor,
+      reports: this.#reports,
+      server: this.#server,
+      logger,
+      passing,
+    });
+  }
+
+  async #openBarrier(): Promise<Barrier | undefined> {
+    const { barrier, participant, barrierKeepMs: keepMs, ackWaitMs, replicas } = this.#settings;
+    if (barrier === 'none') return undefined;
+    if (barrier !== 'kv') return barrier;
+    const { keyValue, clock, random, logger, passing } = this.#world;
+    const bucket = await keyValue.ensureBucket(
+      barrierBucket(participant),
+      replicas === undefined ? {} : { replicas },
+    );
+    const owner = random.ulid(clock.wallMs());
+    // A record of its own tells the server's time: without it a restarted worker would know that of old commands
+    // only, and take the claims of its dead predecessor for living ones.
+    await bucket.create(`worker.${owner}`, new TextEncoder().encode('{"v":1}'), { ttlMs: 60_000 });
+    const hello = await bucket.get(`worker.${owner}`);
+    if (hello !== undefined) this.#server.observe(hello.timeMs);
+    // Shorter than the ack wait: when a dead worker's command comes again, its claim is dead too.
+    const leaseMs = Math.floor((ackWaitMs * 2) / 3);
+    return new KvBarrier({ bucket, clock, logger, passing, server: this.#server, owner, keepMs, leaseMs });
+  }
+}
+
+function settingsOf(options: WorkerOptions): Settings {
+  const settings: Settings = {
+    ackWaitMs: 30_000,
+    barrierKeepMs: 7 * DAY_MS,
+    ...options,
+    patterns: options.patterns ?? servedPatterns(options.actions),
+    concurrency: { open: options.concurrency?.open ?? 64, close: options.concurrency?.close ?? 64 },
+  };
+  const problem = problemOf(settings);
+  if (problem !== undefined) throw new PhasorError('CONFIG_INVALID', problem);
+  return settings;
+}
+
+function servedPatterns(actions: Readonly<Record<string, Action>>): Pattern[] {
+  const all = Object.values(actions).map((action) => {
+    const has = (phase: Phase): boolean => action[handlerName(phase)] !== undefined;
+    const told: Pattern[] = TELLING.filter(([phase]) => has(phase)).map(([, pattern]) => pattern);
+    if (has('prepare') && has('commit') && !has('precommit')) told.push('2pc');
+    if (has('execute') && !told.some((pattern) => pattern !== '2pc' && pattern !== '3pc')) told.push('saga');
+    return told;
+  });
+  return PATTERNS.filter((pattern) => all.some((told) => told.includes(pattern)));
+}
+
+function problemOf(settings: Settings): string | undefined {
+  const { participant, actions, barrier, patterns, concurrency } = settings;
+  if (!isParticipant(participant))
+    return `participant: ${JSON.stringify(participant)} is no name of a participant`;
+  const chosen: unknown = barrier;
+  if (chosen !== 'kv' && chosen !== 'none' && (typeof chosen !== 'object' || chosen === null))
+    return 'barrier: choose kv or none, or pass a barrier';
+  for (const [name, action] of Object.entries(actions)) {
+    if (!isId(name)) return `actions: ${JSON.stringify(name)} is no name of an action`;
+    const known: ReadonlySet<string> = new Set(PHASES.map(handlerName));
+    for (const [phase, handler] of Object.entries(action)) {
+      if (!known.has(phase)) return `actions.${name}: there is no phase ${JSON.stringify(phase)}`;
+      if (handler !== undefined && typeof handler !== 'function')
+        return `actions.${name}.${phase}: is no function`;
+    }
+  }
+  if (patterns.length === 0) return 'patterns: the handlers serve none; name them';
+  const unknown = patterns.find((pattern) => !PATTERNS.includes(pattern));
+  if (unknown !== undefined) return `patterns: there is no pattern ${JSON.stringify(unknown)}`;
+  if (patterns.includes('3pc') && barrier === 'none') return 'barrier: 3pc needs a durable one';
+  return (
+    numberProblem('concurrency.open', concurrency.open, { min: 1, max: 100_000 }) ??
+    numberProblem('concurrency.close', concurrency.close, { min: 1, max: 100_000 }) ??
+    numberProblem('ackWaitMs', settings.ackWaitMs, { min: 100, max: 3_600_000 }) ??
+    numberProblem('barrierKeepMs', settings.barrierKeepMs, { min: 60_000, max: 365 * DAY_MS }) ??
+    (settings.handlerTimeoutMs === undefined
+      ? undefined
+      : numberProblem('handlerTimeoutMs', settings.handlerTimeoutMs, { min: 1, max: DAY_MS }))
+  );
+}
+
+function numberProblem(
+  name: string,
+  value: number,
+  { min, max }: { readonly min: number; readonly max: number },
+): string | undefined {
+  return Number.isInteger(value) && value >= min && value <= max
+    ? undefined
+    : `${name}: must be a whole number from ${min} to ${max}`;
+}
