@@ -15,6 +15,7 @@ export const ERRORS = {
   ENVELOPE_INVALID: { retryable: false, exitCode: 65, hint: 'the envelope does not follow docs/wire.md' },
   FOLD_FAILED: { retryable: false, exitCode: 70, hint: 'a bug: keep the stream and report it' },
   ID_INVALID: { retryable: false, exitCode: 65, hint: 'ids match [A-Za-z0-9_-]{1,64}' },
+  INPUT_UNREADABLE: { retryable: false, exitCode: 66, hint: 'name a readable file, or - for stdin' },
   JETSTREAM_UNAVAILABLE: { retryable: false, exitCode: 69, hint: 'start nats-server with JetStream (-js)' },
   LOG_DIVERGED: {
     retryable: false,
@@ -42,7 +43,7 @@ export const ERRORS = {
     exitCode: 73,
     hint: 'nats-server refused to make or change the stream',
   },
-  STREAM_CHANGE_REFUSED: { retryable: false, exitCode: 73, hint: 'the change would lose data' },
+  STREAM_CHANGE_REFUSED: { retryable: false, exitCode: 73, hint: 'the change would lose data or break runs' },
   STREAM_MISSING: { retryable: false, exitCode: 69, hint: 'run `phasor streams apply` once' },
   STREAM_MISMATCH: { retryable: false, exitCode: 78, hint: 'the stream was made with other settings' },
   TIMEOUT: {

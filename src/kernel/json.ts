@@ -58,6 +58,7 @@ export type Lookup = { readonly found: true; readonly value: Json } | { readonly
 export function lookupPointer(document: Json, pointer: string): Lookup {
   let current: Json = document;
   if (pointer === '') return { found: true, value: current };
+  if (!pointer.startsWith('/')) return { found: false };
   for (const raw of pointer.slice(1).split('/')) {
     const token = raw.replaceAll('~1', '/').replaceAll('~0', '~');
     if (typeof current !== 'object' || current === null || !Object.hasOwn(current, token))

@@ -3,8 +3,9 @@ export type Position = string;
 /** A run is the position and stream time (ms) of its begin; on the wire `"seq.index.ms"`. */
 export type RunId = string;
 
-export const POSITION_PATTERN = /^(0|[1-9]\d{0,15})\.(0|[1-9]\d{0,2})$/;
-export const RUN_PATTERN = /^(0|[1-9]\d{0,15})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,15})$/;
+// 15 digits stay below 2^53: every position on the wire is an exact number here.
+export const POSITION_PATTERN = /^(0|[1-9]\d{0,14})\.(0|[1-9]\d{0,2})$/;
+export const RUN_PATTERN = /^(0|[1-9]\d{0,14})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,14})$/;
 
 export const position = (seq: number, index: number): Position => `${seq}.${index}`;
 export const runId = (at: Position, timeMs: number): RunId => `${at}.${timeMs}`;

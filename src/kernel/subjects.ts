@@ -3,6 +3,7 @@
  * `token` is the last line: NATS accepts publishes to wildcards as literal subjects, and a dot shifts tokens.
  */
 import { invariant } from './assert.ts';
+import { ID_PATTERN, isParticipant, isSender } from './ids.ts';
 import {
   COORDINATOR_KINDS,
   OPERATOR_ACTIONS,
@@ -17,9 +18,8 @@ import {
 declare const subjectBrand: unique symbol;
 export type Subject = string & { readonly [subjectBrand]: true };
 
-const TOKEN = /^[A-Za-z0-9_-]{1,64}$/;
 function token(value: string): string {
-  invariant(TOKEN.test(value), `not a subject token: ${JSON.stringify(value)}`);
+  invariant(ID_PATTERN.test(value), `not a subject token: ${JSON.stringify(value)}`);
   return value;
 }
 const build = (...tokens: readonly (string | number)[]): Subject => tokens.join('.') as Subject;
@@ -77,7 +77,7 @@ export function parseInputSubject(subject: string): InputAddress | undefined {
   if (pattern === undefined || sender === undefined || kind === undefined || shard === undefined)
     return undefined;
   if (rest.length > 0 || !patterns.has(pattern) || !/^(0|[1-9]\d{0,4})$/.test(shard)) return undefined;
-  if (!/^[a-z][a-z0-9-]{0,31}$/.test(sender)) return undefined;
+  if (!isSender(sender)) return undefined;
   const kinds =
     sender === 'coordinator' ? coordinatorKinds : sender === 'operator' ? operatorKinds : senderKinds;
   if (!kinds.has(kind)) return undefined;
@@ -94,6 +94,20 @@ export function parseCommandSubject(subject: string): CommandAddress | undefined
   const [pattern, participant, phase, ...rest] = subject.split('.');
   if (pattern === undefined || participant === undefined || phase === undefined || rest.length > 0)
     return undefined;
-  if (!patterns.has(pattern) || !phases.has(phase)) return undefined;
+  if (!patterns.has(pattern) || !isParticipant(participant) || !phases.has(phase)) return undefined;
   return { pattern: pattern as Pattern, participant, phase: phase as Phase };
+}
+
+export interface ResponseAddress {
+  readonly tx: string;
+  readonly participant: string;
+  readonly phase: Phase | 'outcome';
+}
+
+export function parseResponseSubject(subject: string): ResponseAddress | undefined {
+  const [root, tx, participant, phase, ...rest] = subject.split('.');
+  if (root !== 'response' || tx === undefined || participant === undefined || phase === undefined)
+    return undefined;
+  if (rest.length > 0 || (phase !== 'outcome' && !phases.has(phase))) return undefined;
+  return { tx, participant, phase: phase as Phase | 'outcome' };
 }
