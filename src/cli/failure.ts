@@ -1,0 +1,19 @@
+import { CommanderError } from 'commander';
+
+import { PhasorError } from '../errors/phasor-error.ts';
+import { printable } from './output.ts';
+
+const EXIT_USAGE = 64;
+const EXIT_SOFTWARE = 70;
+
+/** Says on stderr what went wrong, in one line if it is a known kind of failure; returns the exit code. */
+export function reportFailure(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
+  if (PhasorError.is(error)) {
+    process.stderr.write(`phasor: ${printable(error.message)}\n`);
+    return error.exitCode;
+  }
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  process.stderr.write(`phasor: unexpected failure, please report it: ${text}\n`);
+  return EXIT_SOFTWARE;
+}
