@@ -44,8 +44,8 @@ export const ERRORS = {
     hint: 'nats-server refused to make or change the stream',
   },
   STREAM_CHANGE_REFUSED: { retryable: false, exitCode: 73, hint: 'the change would lose data or break runs' },
-  STREAM_MISSING: { retryable: false, exitCode: 69, hint: 'run `phasor streams apply` once' },
   STREAM_MISMATCH: { retryable: false, exitCode: 78, hint: 'the stream was made with other settings' },
+  STREAM_MISSING: { retryable: false, exitCode: 69, hint: 'run `phasor streams apply` once' },
   TIMEOUT: {
     retryable: true,
     exitCode: 75,
@@ -57,7 +57,11 @@ export const ERRORS = {
     hint: 'await some outcomes first, or raise the bound',
   },
   TX_NOT_FOUND: { retryable: false, exitCode: 66, hint: 'no such transaction in this pattern' },
-  VERSION_UNKNOWN: { retryable: false, exitCode: 78, hint: 'a newer machine version was enabled: upgrade this coordinator' },
+  VERSION_UNKNOWN: {
+    retryable: false,
+    exitCode: 78,
+    hint: 'a newer machine version was enabled: upgrade this coordinator',
+  },
 } as const satisfies Readonly<Record<string, ErrorRow>>;
 
 export interface ErrorRow {

@@ -111,3 +111,6 @@ export function parseResponseSubject(subject: string): ResponseAddress | undefin
   if (rest.length > 0 || (phase !== 'outcome' && !phases.has(phase))) return undefined;
   return { tx, participant, phase: phase as Phase | 'outcome' };
 }
+
+/** Of a response heard on `responsesOf`: whether a coordinator tells an outcome. */
+export const isOutcomeSubject = (subject: string): boolean => subject.endsWith('.coordinator.outcome');

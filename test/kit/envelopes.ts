@@ -139,7 +139,7 @@ const deep = (levels: number): unknown => JSON.parse('['.repeat(levels) + ']'.re
 const entries = (count: number): object =>
   Object.fromEntries(Array.from({ length: count }, (_, i) => [`k${i}`, '']));
 /** Values at and beyond every cap, and of every wrong type. */
-const ODD: readonly unknown[] = [
+export const ODD: readonly unknown[] = [
   ...[undefined, null, true, false, '', 'x', 0, 1, -1, 1.5, -0, NaN, Infinity],
   ...[2 ** 53 - 1, 2 ** 53, 2 ** 53 + 2, -(2 ** 53), 1e308, 1e15, 2_592_000_000, 2_592_000_001, 1_024, 1_025],
   ...[[], {}, [1], { a: 1 }, [undefined], { a: undefined }, { a: 2 ** 53 }, deep(63), deep(64), deep(65)],

@@ -72,7 +72,7 @@ export function judgeCommand(
   const { plan, proofs, decided, later } = world;
   const step = plan.steps[plan.indexOf.get(command.step) ?? -1]!;
   const proof = proofs[step.index]!;
-  const name = `${command.phase} of ${step.step}`;
+  const name = `${command.phase} ${command.attempt} of ${step.step}`;
   if (command.phase === 'execute') {
     check(decided !== 'undo', `S3: ${name} after undo was decided`);
     check(command.attempt === proof.commanded + 1, `${name}: attempts rise by one`);
@@ -90,6 +90,8 @@ export function judgeCommand(
   check(proof.undoCommanded > 0 || mayHaveRun(proof), `S1: ${name}, which is known not to have run`);
   check(command.attempt === proof.undoCommanded + 1, `${name}: attempts rise by one`);
   check(command.ran !== true || proof.positive === 'done', `${name} claims that the act ran`);
+  // An undo that has begun goes on, also when a late effect further down the order is taken back again meanwhile.
+  if (proof.undoCommanded > 0) return;
   for (const index of later) {
     const other = proofs[index]!;
     const clear = other.commanded === 0 || (other.settled && (!mayHaveRun(other) || other.undone));

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import type { CompiledPlan } from '../../src/protocol/compiled-plan.ts';
 import type { Plan, PlanStep } from '../../src/protocol/envelopes.ts';
-import type { Effect, MachineEvent, Mark, RunFacts } from '../../src/protocol/machine.ts';
+import type { Effect, Mark, RunFacts } from '../../src/protocol/machine.ts';
 import { compilePlan } from '../../src/protocol/plan.ts';
 import { saga, type SagaState } from '../../src/protocol/saga.ts';
 import { CheckedRun } from './machine-invariants.ts';
@@ -126,7 +126,7 @@ export class BareFolder implements Folder {
     const { state, effects } = saga.step(this.facts, this.state, {
       ...body,
       mark: this.mark,
-    } as MachineEvent);
+    });
     this.state = state;
     return effects;
   }

@@ -104,7 +104,7 @@ export class SagaWorld {
   feed(body: Body, timeMs = this.fold.timeMs + 1): void {
     if (body.type === 'reported' && body.lateEffect === true && this.outcome !== undefined)
       this.surfaced = [...this.surfaced, body.step];
-    const index = 'step' in body && body.step !== undefined ? this.plan.indexOf.get(body.step) : undefined;
+    const index = 'step' in body ? this.plan.indexOf.get(body.step) : undefined;
     if (index !== undefined) this.#prove(index, (proof) => prove(proof, body));
     this.#carry(this.fold.feed(body, timeMs));
   }
@@ -134,38 +134,62 @@ export class SagaWorld {
     const part = this.parts[index]!;
     switch (part.record) {
       case 'done':
-      case 'read-only':
-        return this.#answer(command, { answer: part.record });
+      case 'read-only': {
+        this.#answer(command, { answer: part.record });
+        return;
+      }
       case 'refused':
-      case 'undone':
-        return this.#answer(command, { answer: 'refused' });
-      case 'late':
-        return this.#answer(command, { answer: 'done', lateEffect: true });
-      case 'started':
-        return this.#answer(command, { answer: 'retry', mayHaveRun: true });
+      case 'undone': {
+        this.#answer(command, { answer: 'refused' });
+        return;
+      }
+      case 'late': {
+        this.#answer(command, { answer: 'done', lateEffect: true });
+        return;
+      }
+      case 'started': {
+        this.#answer(command, { answer: 'retry', mayHaveRun: true });
+        return;
+      }
       case 'none':
         break;
     }
-    if (attempt <= part.closed) return this.#answer(command, { answer: 'retry' });
+    if (attempt <= part.closed) {
+      this.#answer(command, { answer: 'retry' });
+      return;
+    }
     switch (conduct) {
       case 'done':
       case 'crash-with-effect':
       case 'unknown-with-effect':
         this.#take(index);
         if (conduct === 'crash-with-effect') return;
-        return this.#answer(command, { answer: conduct === 'done' ? 'done' : 'unknown' });
+        {
+          this.#answer(command, { answer: conduct === 'done' ? 'done' : 'unknown' });
+          return;
+        }
       case 'read-only':
       case 'refused':
         this.#set(index, { record: conduct });
-        return this.#answer(command, { answer: conduct });
+        {
+          this.#answer(command, { answer: conduct });
+          return;
+        }
       case 'retry':
         this.#set(index, { closed: attempt });
-        return this.#answer(command, { answer: 'retry' });
-      case 'slow':
-        return this.#set(index, { record: 'started', slow: attempt });
+        {
+          this.#answer(command, { answer: 'retry' });
+          return;
+        }
+      case 'slow': {
+        this.#set(index, { record: 'started', slow: attempt });
+        return;
+      }
       case 'unknown':
-      case 'conflict':
-        return this.#answer(command, { answer: conduct });
+      case 'conflict': {
+        this.#answer(command, { answer: conduct });
+        return;
+      }
       case 'crash':
         return;
     }
@@ -185,9 +209,14 @@ export class SagaWorld {
   #compensate(command: Command, conduct: Conduct): void {
     const { index } = command;
     const part = this.parts[index]!;
-    if (part.record === 'started' && !part.expired) return this.#answer(command, { answer: 'retry' });
-    if (conduct === 'retry' || conduct === 'unknown' || conduct === 'refused')
-      return this.#answer(command, { answer: conduct });
+    if (part.record === 'started' && !part.expired) {
+      this.#answer(command, { answer: 'retry' });
+      return;
+    }
+    if (conduct === 'retry' || conduct === 'unknown' || conduct === 'refused') {
+      this.#answer(command, { answer: conduct });
+      return;
+    }
     if (conduct === 'crash') return;
     if (part.record === 'done' || part.record === 'late') this.#takeBack(index);
     this.#set(index, { record: 'undone' });
@@ -228,7 +257,8 @@ export class SagaWorld {
     if (part.record === 'started') {
       this.#set(index, { slow: 0 });
       this.#take(index);
-      return this.#answer(command, { answer: 'done' });
+      this.#answer(command, { answer: 'done' });
+      return;
     }
     this.#set(index, { slow: 0, dos: 1, record: 'late' });
     this.#answer(command, { answer: 'done', lateEffect: true });
@@ -253,7 +283,8 @@ export class SagaWorld {
     const found = new Set<number>();
     const visit = (at: number): void =>
       this.plan.steps[at]!.dependents.forEach((later) => {
-        if (!found.has(later)) visit(found.add(later) && later);
+        found.add(later);
+        visit(later);
       });
     visit(index);
     return [...found];
@@ -295,8 +326,8 @@ export class SagaWorld {
   /** Every output of this world names its step, and every pointer points to that name. */
   #judgeInput(command: CommandEffect, index: number): void {
     const step = this.plan.steps[index]!;
-    const expected = JSON.stringify(step.input)?.replace(/\{"\$from":"(\w+)\/of"\}/g, '"$1"');
-    check(JSON.stringify(command.input) === expected, `${step.step} was sent another input`);
+    const expected = JSON.stringify(step.input ?? null).replace(/\{"\$from":"(\w+)\/of"\}/g, '"$1"');
+    check(JSON.stringify(command.input ?? null) === expected, `${step.step} was sent another input`);
   }
 
   /** How the run ended, judged by what the participants hold once nothing is in flight any more. */

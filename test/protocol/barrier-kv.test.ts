@@ -121,6 +121,12 @@ describe('a bucket with faults', () => {
     },
   );
 
+  it('can still vouch for a no when only the answer to its claim was lost', async () => {
+    bucket.faults = ['answer-lost'];
+    const no = { answer: 'refused', code: 'no' } as const;
+    expect(await drive(guard(command('prepare'), () => no))).toEqual(no);
+  });
+
   it('runs nothing and says retry when it cannot be reached', async () => {
     bucket.faults = Array.from({ length: 10 }, () => 'not-stored' as const);
     const reply = await drive(guard(command('prepare')));
@@ -146,6 +152,18 @@ describe('a bucket with faults', () => {
   });
 });
 
+describe('a record', () => {
+  it('stays within what its bucket takes: the output of an earlier phase goes first', async () => {
+    const large = (name: string): Reply => ({ answer: 'done', output: `${name}${'x'.repeat(16_300)}` });
+    await guard(command('prepare'), () => large('prepare'));
+    await guard(command('commit'), () => large('commit'));
+    const entry = await bucket.get(KEY);
+    expect(entry?.value.length).toBeLessThan(32_000);
+    expect(await guard(command('commit', { attempt: 2 }))).toEqual(large('commit'));
+    expect(calls).toEqual(['prepare', 'commit']);
+  });
+});
+
 describe('a claim', () => {
   const slow = () => {
     let end: (reply: Reply) => void = () => undefined;
@@ -162,12 +180,48 @@ describe('a claim', () => {
       clock.advance(LEASE_MS / 3);
       await settled();
     }
-    const second = await guard(command('prepare', { attempt: 2 }), undefined, newBarrier('w2'));
-    expect(second).toMatchObject({ answer: 'retry', code: 'busy' });
+    const undo = await guard(command('abort'), undefined, newBarrier('w2'));
+    expect(undo).toMatchObject({ answer: 'retry', code: 'busy' });
     handler.end({ answer: 'done', output: 'slow' });
     expect(await first).toEqual({ answer: 'done', output: 'slow' });
     expect(calls).toEqual(['prepare']);
     expect(clock.timers).toBe(0);
+  });
+
+  it('is waited for by a command of its phase, which then gets its answer', async () => {
+    const handler = slow();
+    const first = guard(command('prepare'), () => handler.promise);
+    await settled();
+    const twin = guard(command('prepare'), undefined, newBarrier('w2'));
+    for (let look = 0; look < 20; look += 1) {
+      clock.advance(100);
+      await settled();
+    }
+    handler.end({ answer: 'done', output: 'once' });
+    expect(await drive(Promise.all([first, twin]))).toEqual([
+      { answer: 'done', output: 'once' },
+      { answer: 'done', output: 'once' },
+    ]);
+    expect(calls).toEqual(['prepare']);
+  });
+
+  it('is not waited for longer than a lease, nor by a command that ran out of time', async () => {
+    const first = guard(command('prepare'), () => slow().promise);
+    await settled();
+    const other = newBarrier('w2');
+    const abandoned = other.guard(command('prepare'), { abandoned: true, run: () => ({ answer: 'done' }) });
+    expect(await abandoned).toMatchObject({ answer: 'retry', code: 'busy' });
+    let reply: Reply | undefined;
+    const twin = guard(command('prepare'), undefined, other).then((answer) => (reply = answer));
+    for (let waitedMs = 0; waitedMs < LEASE_MS; waitedMs += 250) {
+      expect(reply).toBeUndefined();
+      clock.advance(250);
+      await settled();
+    }
+    clock.advance(250);
+    expect(await twin).toMatchObject({ answer: 'retry', code: 'busy', mayHaveRun: true });
+    expect(calls).toEqual(['prepare']);
+    void first;
   });
 
   it('of a dead worker is taken over after its lease by an undo, and its late effect reopens the undo', async () => {
@@ -201,7 +255,7 @@ describe('a claim', () => {
       keepMs: 604_800_000,
       leaseMs: LEASE_MS,
     });
-    expect(await guard(command('prepare', { attempt: 2 }), undefined, lagging)).toMatchObject({
+    expect(await guard(command('abort'), undefined, lagging)).toMatchObject({
       code: 'busy',
     });
     // What it read told it the time.

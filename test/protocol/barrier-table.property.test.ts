@@ -70,7 +70,7 @@ class OneStep {
       by,
     };
     const decision = decide(this.record, told, now);
-    if (decision.type === 'answer') return;
+    if (decision.type === 'answer' || decision.type === 'wait') return;
     // Through bytes and back: the table must not depend on what JSON drops.
     this.store(decodeRecord(encodeRecord(decision.record, phase)));
     if (decision.type === 'bury') return;

@@ -97,9 +97,10 @@ describe('an act', () => {
   });
 
   it('waits for the execution that is at work', () =>
-    expect(nothing.started('execute').decide('execute', soon)).toEqual(
-      answers({ answer: 'retry', code: 'busy', mayHaveRun: true }),
-    ));
+    expect(nothing.started('execute').decide('execute', soon)).toEqual({
+      type: 'wait',
+      reply: expect.objectContaining({ answer: 'retry', code: 'busy', mayHaveRun: true }),
+    }));
 
   it('takes over from an execution whose lease is over, and cannot speak for it', () =>
     expect(nothing.started('execute').decide('execute', later)).toEqual(runs(true)));

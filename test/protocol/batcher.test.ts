@@ -309,6 +309,16 @@ describe('Batcher: back-pressure, pause, clear, close', () => {
     expect(log.bodies).toEqual(['[1]', '[1]', '[3]']);
   });
 
+  it('does not send again on resume what is still on the wire', async () => {
+    const { log, add, batcher } = given();
+    add(A, '1');
+    await settled();
+    batcher.pause();
+    batcher.resume();
+    await settled();
+    expect(log.bodies).toEqual(['[1]']);
+  });
+
   it('clears what is not on the wire, and never tries again what is', async () => {
     const { clock, log, add, batcher, codeOf, results } = given();
     add(A, '1');
