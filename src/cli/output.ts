@@ -80,6 +80,6 @@ export function formatBytes(bytes: number): string {
 /** Text of others on a terminal: control characters could move the cursor or hide what follows. */
 export function printable(text: string): string {
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, (char) =>
-    JSON.stringify(char).slice(1, -1),
+    char === '\n' ? '\\n' : `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 }

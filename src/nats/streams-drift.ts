@@ -100,6 +100,12 @@ function metadataDrift(have: ServerConfig, want: ServerConfig): FieldDrift[] {
 }
 
 const RULES: readonly Rule[] = [
+  // First what makes it another kind of stream: everything else follows from that.
+  absent('sealed', 'a sealed stream takes no messages and cannot be opened again; make it anew'),
+  absent('allow_msg_counter', NEVER_TAKEN_BACK),
+  absent('mirror', 'a mirror takes no messages of its own'),
+  absent('sources', 'messages of other streams in a log: remove them by hand, knowing what they did'),
+  absent('subject_transform', 'messages are stored under other subjects than they were published to'),
   exact('description', ''),
   subjectsRule,
   exact('retention', 'limits', 'another retention would drop what has been read'),
@@ -132,11 +138,6 @@ const RULES: readonly Rule[] = [
   exact('no_ack', false),
   exact('discard_new_per_subject', false),
   exact('allow_batched', false),
-  absent('sealed', 'a sealed stream takes no messages and cannot be opened again; make it anew'),
-  absent('allow_msg_counter', NEVER_TAKEN_BACK),
-  absent('mirror', 'a mirror takes no messages of its own'),
-  absent('sources', 'messages of other streams in a log: remove them by hand, knowing what they did'),
-  absent('subject_transform', 'messages are stored under other subjects than they were published to'),
   (have) =>
     have.persist_mode === 'async'
       ? drift({

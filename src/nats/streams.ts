@@ -27,7 +27,7 @@ import { configDrift, type FieldDrift } from './streams-drift.ts';
 
 /** What a deployment chooses. Not given: the spec's default for a new stream, and no opinion on an existing one. */
 export interface StreamOptions {
-  /** 1..5. Default for a new stream: 1. */
+  /** 1..5. Default for a new stream: as many as the best of the others has, else 1. */
   readonly replicas?: number;
   /** Default for a new stream: `file`. Memory loses everything with the server: for tests. */
   readonly storage?: 'file' | 'memory';
@@ -132,11 +132,13 @@ export async function ensureStreams(nc: NatsConnection, options: StreamOptions =
 async function planStreams(nc: NatsConnection, options: StreamOptions): Promise<Plan[]> {
   checkOptions(options);
   await requireJetStream(nc);
-  const plans: Plan[] = [];
+  const specs: { readonly spec: StreamSpec; readonly have: StreamInfo | undefined }[] = [];
   for (const spec of await specsOf(nc, options)) {
-    plans.push(planOf(spec, await streamInfo(nc, spec.name), options));
+    specs.push({ spec, have: await streamInfo(nc, spec.name) });
   }
-  return plans;
+  // A stream that comes later must not be the weakest of them.
+  const most = Math.max(1, ...specs.map(({ have }) => have?.config.num_replicas ?? 1));
+  return specs.map(({ spec, have }) => planOf({ spec, have, replicas: most }, options));
 }
 
 async function specsOf(nc: NatsConnection, options: StreamOptions): Promise<readonly StreamSpec[]> {
@@ -175,11 +177,23 @@ function checkOptions({ replicas, shards, maxBytes, participants = [] }: StreamO
   throw new PhasorError('CONFIG_INVALID', what, { option: 'participant' });
 }
 
-function planOf(spec: StreamSpec, have: StreamInfo | undefined, options: StreamOptions): Plan {
+interface Found {
+  readonly spec: StreamSpec;
+  readonly have: StreamInfo | undefined;
+  /** Of a new stream, unless chosen. */
+  readonly replicas: number;
+}
+
+function planOf({ spec, have, replicas: most }: Found, options: StreamOptions): Plan {
   const { replicas, storage, maxBytes, shards } = options;
   const metadata = shards === undefined ? undefined : { [METADATA_SHARDS]: String(shards) };
   if (have === undefined) {
-    return { spec, have, drift: [], want: serverConfig(spec, { replicas, storage, maxBytes, metadata }) };
+    return {
+      spec,
+      have,
+      drift: [],
+      want: serverConfig(spec, { replicas: replicas ?? most, storage, maxBytes, metadata }),
+    };
   }
   // No opinion: what the deployment once chose stays.
   const kept = have.config;

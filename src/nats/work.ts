@@ -64,6 +64,7 @@ class Source implements WorkSource {
     this.#pull = this.#newPull();
     this.#stopListening = handle.onState((state) => {
       if (state === 'disconnected') this.#trouble('connection lost');
+      else if (state === 'closed') void this.close();
     });
   }
 

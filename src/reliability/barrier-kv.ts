@@ -52,6 +52,9 @@ const CLAIM_TRIES = 5;
 const MAX_KNOWN_BYTES = 1_024;
 const FIRST_PAUSE_MS = 50;
 const MAX_PAUSE_MS = 1_000;
+/** How often a command looks whether the other execution of its phase has ended. */
+const FIRST_LOOK_MS = 5;
+const MAX_LOOK_MS = 250;
 const NOTHING: Seen = { record: undefined, revision: undefined, writtenMs: 0, guessed: true };
 
 export class KvBarrier implements Barrier {
@@ -75,7 +78,7 @@ export class KvBarrier implements Barrier {
     const by = `${this.#options.owner}.${this.#executions}`;
     let claimed: Claimed;
     try {
-      claimed = await this.#claim(command, by);
+      claimed = await this.#claim(command, by, execution);
     } catch (err) {
       this.#options.logger.error({ err, tx: command.tx, step: command.step }, 'the barrier is out of reach');
       const unreadable = PhasorError.is(err, 'BARRIER_RECORD_INVALID');
@@ -90,18 +93,27 @@ export class KvBarrier implements Barrier {
   }
 
   /** Writes `started`, or finds out why the handler must not run. Losing the write means: decide on what won. */
-  async #claim(command: GuardedCommand, by: string): Promise<Claimed> {
+  async #claim(command: GuardedCommand, by: string, execution: Execution): Promise<Claimed> {
+    const { clock, leaseMs } = this.#options;
     const key = barrierKey(command);
-    let pauseMs = FIRST_PAUSE_MS;
-    for (let tries = 1; ; tries += 1) {
+    const beganMs = clock.monotonicMs();
+    let seen = this.#remembered(key, command);
+    let failures = 0;
+    for (let looks = 0; ; looks += 1) {
       try {
-        return await this.#tryClaim({ key, by, command, seen: this.#remembered(key, command) });
+        const claimed = await this.#tryClaim({ key, by, command, seen });
+        if (claimed.type !== 'wait') return claimed;
+        if (this.#closed || execution.abandoned || clock.monotonicMs() - beganMs >= leaseMs)
+          return { type: 'answer', reply: claimed.reply };
+        await this.#pause(Math.min(FIRST_LOOK_MS * 2 ** Math.min(looks, 10), MAX_LOOK_MS));
       } catch (error) {
-        if (!PhasorError.is(error) || !error.retryable || tries === CLAIM_TRIES || this.#closed) throw error;
+        failures += 1;
+        if (!PhasorError.is(error) || !error.retryable || failures === CLAIM_TRIES || this.#closed)
+          throw error;
+        await this.#pause(FIRST_PAUSE_MS * 2 ** (failures - 1));
       }
       this.#known.delete(key);
-      await this.#pause(pauseMs);
-      pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS);
+      seen = undefined;
     }
   }
 
@@ -110,20 +122,19 @@ export class KvBarrier implements Barrier {
     readonly by: string;
     readonly command: GuardedCommand;
     readonly seen: Seen | undefined;
-  }): Promise<Claimed> {
+  }): Promise<Claimed | { readonly type: 'wait'; readonly reply: Reply }> {
     const { key, by, command } = options;
-    const { keepMs, leaseMs, server, passing } = this.#options;
-    let seen = options.seen ?? this.#see(await this.#options.bucket.get(key));
+    const { bucket, keepMs, leaseMs, server, passing } = this.#options;
+    let seen = options.seen ?? this.#see(await bucket.get(key));
     for (;;) {
       const { record, revision, writtenMs } = seen;
       // The answer to an earlier try got lost: the claim is ours already.
       if (record !== undefined && revision !== undefined && isOurs(record, command, by))
         return { ...claimedBefore(record, command), key, by, command, record, revision };
-      const now = { serverMs: server.nowMs(), writtenMs, keepMs, by, leaseMs };
-      const decision = decide(record, command, now);
-      if (decision.type === 'answer') {
+      const decision = decide(record, command, { serverMs: server.nowMs(), writtenMs, keepMs, by, leaseMs });
+      if (decision.type === 'answer' || decision.type === 'wait') {
         if (!seen.guessed) return decision;
-        seen = this.#see(await this.#options.bucket.get(key));
+        seen = this.#see(await bucket.get(key));
         continue;
       }
       const written = await this.#write(key, encodeRecord(decision.record, command.phase), revision);

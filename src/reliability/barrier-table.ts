@@ -4,7 +4,7 @@
  * | command  | the record of the step holds                            | what happens                               |
  * |----------|---------------------------------------------------------|--------------------------------------------|
  * | any      | the phase's answer                                      | answered from it [1]                       |
- * | any      | the phase started, claim alive                          | `retry` busy                               |
+ * | any      | the phase started, claim alive                          | waits for it; in the end `retry` busy [2]  |
  * | act      | an undo, in any state                                   | late: `refused`, nothing runs              |
  * | act      | a finish (precommit, commit, confirm) but no own answer | late: `refused`, nothing runs              |
  * | act      | nothing that stops it, `since` older than half the keep | `stale`, nothing runs                      |
@@ -22,6 +22,8 @@
  *
  * [1] Not a `refused` of an earlier attempt: it left nothing behind, and a new attempt asks anew. Not an undo that a
  * late act reopened: it must run again.
+ * [2] A command that came twice (two coordinators, one restarted) must not count as a failed attempt while its twin is
+ * at work.
  *
  * Invariants:
  *  B1 every execution of a handler is in the record before it begins, and leaves an answer, `idle`, or `dirty`;
@@ -75,6 +77,8 @@ export interface BarrierNow {
 
 export type Decision =
   | { readonly type: 'answer'; readonly reply: Reply }
+  /** Look again soon; answer `reply` when it has waited for long. */
+  | { readonly type: 'wait'; readonly reply: Reply }
   /** Answer it once `record` is stored. */
   | { readonly type: 'bury'; readonly record: BarrierRecord; readonly reply: Reply }
   /** Run the handler once `record` is stored. */
@@ -203,7 +207,7 @@ function fromRecord(
   now: BarrierNow,
 ): Decision | undefined {
   if (own === undefined || own.status === 'idle') return undefined;
-  if (own.status === 'started') return isAlive(own, now) ? busy : undefined;
+  if (own.status === 'started') return isAlive(own, now) ? { type: 'wait', reply: busyReply } : undefined;
   if (own.reopened === true) return undefined;
   if (own.reply.answer === 'refused' && own.attempt < command.attempt) return undefined;
   return answer(own.reply);
@@ -265,12 +269,13 @@ const holds = (record: BarrierRecord | undefined, is: (phase: Phase) => boolean)
   entries(record).some(([phase]) => is(phase));
 
 const answer = (reply: Reply): Decision => ({ type: 'answer', reply });
-const busy: Decision = answer({
+const busyReply: Reply = {
   answer: 'retry',
   code: 'busy',
   message: 'another execution of this step is at work',
   mayHaveRun: true,
-});
+};
+const busy = answer(busyReply);
 const conflict = (message: string): Decision => answer({ answer: 'conflict', code: 'conflict', message });
 
 function late(own: PhaseEntry | undefined, command: GuardedCommand, message: string): Decision {

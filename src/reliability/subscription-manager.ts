@@ -36,10 +36,28 @@ export interface SubscriptionManagerOptions {
 const DEFAULT_TTL_MS = 300_000;
 const DEFAULT_MAX_SUBSCRIPTIONS = 20_000;
 
-interface Held extends Lease {
+class Held implements Lease {
+  live = true;
   usedMs: number;
-  live: boolean;
-  readonly listener: ResponseListener;
+  subscription: BusSubscription | undefined;
+
+  constructor(
+    private readonly manager: { readonly clock: Clock; readonly held: Set<Held> },
+    readonly listener: ResponseListener,
+  ) {
+    this.usedMs = manager.clock.monotonicMs();
+  }
+
+  renew(): void {
+    this.usedMs = this.manager.clock.monotonicMs();
+  }
+
+  release(): void {
+    if (!this.live) return;
+    this.live = false;
+    this.manager.held.delete(this);
+    this.subscription?.unsubscribe();
+  }
 }
 
 export class SubscriptionManager {
@@ -48,11 +66,13 @@ export class SubscriptionManager {
   readonly #ttlMs: number;
   readonly #max: number;
   readonly #held = new Set<Held>();
+  readonly #shared: { readonly clock: Clock; readonly held: Set<Held> };
   #sweep: Timeout | undefined;
 
   constructor(options: SubscriptionManagerOptions) {
     this.#bus = options.bus;
     this.#clock = options.clock;
+    this.#shared = { clock: options.clock, held: this.#held };
     this.#ttlMs = options.ttlMs ?? DEFAULT_TTL_MS;
     this.#max = options.maxSubscriptions ?? DEFAULT_MAX_SUBSCRIPTIONS;
   }
@@ -70,23 +90,12 @@ export class SubscriptionManager {
   subscribe(tx: string, listener: ResponseListener): Lease {
     if (this.#held.size >= this.#max)
       throw new PhasorError('TOO_MANY_SUBSCRIPTIONS', `${this.#max} are live`, { max: this.#max });
-    const subscription: BusSubscription = this.#bus.subscribe(subjects.responsesOf(tx), (message) => {
+    const held = new Held(this.#shared, listener);
+    held.subscription = this.#bus.subscribe(subjects.responsesOf(tx), (message) => {
       if (!held.live) return;
       held.renew();
       listener.received(message);
     });
-    const held: Held = {
-      listener,
-      live: true,
-      usedMs: this.#clock.monotonicMs(),
-      renew: () => (held.usedMs = this.#clock.monotonicMs()),
-      release: () => {
-        if (!held.live) return;
-        held.live = false;
-        this.#held.delete(held);
-        subscription.unsubscribe();
-      },
-    };
     this.#held.add(held);
     this.#sweep ??= this.#clock.after(this.#ttlMs / 4, this.#collect);
     return held;

@@ -8,7 +8,6 @@
  *  B4 each `stored` is called exactly once, never from within `add`.
  */
 import { position, type Position } from '../kernel/position.ts';
-import { utf8Length } from '../kernel/json.ts';
 import type { Subject } from '../kernel/subjects.ts';
 import { PhasorError } from '../errors/phasor-error.ts';
 import { MAX_BODY_BYTES, MAX_ENVELOPES } from '../protocol/limits.ts';
@@ -132,7 +131,7 @@ export class Batcher {
    */
   add(subject: Subject, envelope: string, stored?: Stored): void {
     if (this.#closed) throw new PhasorError('CLOSED', 'the publisher is closed', { subject });
-    const size = utf8Length(envelope);
+    const size = Buffer.byteLength(envelope);
     if (size + 2 > this.#maxBytes)
       throw new PhasorError('PAYLOAD_TOO_LARGE', 'the envelope fits no message', { subject, bytes: size });
     const lane = this.#lanes.get(subject) ?? this.#newLane(subject);

@@ -85,7 +85,9 @@ function foundRun(run: RunRecord): FoundRun {
       : run.outcomeBody === undefined
         ? undefined
         : outcomeEnvelope(run, run.outcomeBody);
-  const digest = run.begin.id === 'own' ? { digest: planDigest(run.begin.plan) } : {};
+  // By the digest a caller judges its own begin: only the run that owns the id may show it (Rule 7).
+  const owns = run.begin.id === 'own' && run.phase !== 'awaiting_verdict' && run.phase !== 'refused';
+  const digest = owns ? { digest: planDigest(run.begin.plan) } : {};
   return {
     ...{ tx, pattern, run: id, open, phase, waitsFor },
     steps: [...steps],

@@ -66,7 +66,7 @@ export class Executor {
       return;
     }
     const run = new Run(task, handler, this.#options);
-    const outcome = this.#guarded(task, run);
+    const outcome = this.#outcome(task, run);
     if (!(outcome instanceof Promise)) {
       answered(outcome);
       return;
@@ -99,12 +99,22 @@ export class Executor {
       // Absent: the worker gave up, and the command comes again elsewhere.
       if (!this.#running.delete(run)) return;
       if (!run.timedOut) answered(reply);
-      else if (reply.answer !== 'unknown') answered(reply);
+      else if (reply.answer !== 'unknown' && reply.code !== 'busy') answered(reply);
     };
     outcome.then(settled, (err: unknown) => {
       logger.error({ err, ...run.names }, 'the barrier failed');
       settled(thrownReply(err));
     });
+  }
+
+  /** A barrier of an adapter may break its word and throw. */
+  #outcome(task: Task, run: Run): Reply | Promise<Reply> {
+    try {
+      return this.#guarded(task, run);
+    } catch (err) {
+      this.#options.logger.error({ err, ...run.names }, 'the barrier failed');
+      return thrownReply(err);
+    }
   }
 
   #guarded(task: Task, run: Run): Reply | Promise<Reply> {
@@ -135,6 +145,8 @@ export class Executor {
     const handlers = Object.hasOwn(actions, action) ? actions[action] : undefined;
     const handler = handlers?.[handlerName(phase)];
     if (handler !== undefined) return handler;
+    if (phase === 'commit-one-phase' && handlers?.prepare !== undefined && handlers.commit !== undefined)
+      return inOnePhase(handlers.prepare, handlers.commit);
     // Once per name, and for few names: commands may name anything.
     const name = `${action}/${phase}`;
     if (this.#missing.size < 100 && !this.#missing.has(name)) {
@@ -205,6 +217,17 @@ class Run implements Execution {
     return thrownReply(error);
   }
 }
+
+/** A participant with the two phases can do them in one. A commit that fails leaves something: `unknown`, not a no. */
+const inOnePhase =
+  (prepare: Handler, commit: Handler): Handler =>
+  async (call) => {
+    const vote = (await prepare(call)) ?? { answer: 'done' };
+    if (vote.answer !== 'done') return vote;
+    const ended = (await commit(call)) ?? vote;
+    if (ended.answer === 'done' || ended.answer === 'heuristic') return ended;
+    throw new Error(`prepared, but the commit answered ${ended.answer}`);
+  };
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   if (value instanceof Promise) return true;

@@ -49,7 +49,12 @@ export class Reports {
     }
     if (command.command.reply !== true) return;
     const response = encodeEnvelope({ ...envelope, pattern, ...(meta === undefined ? {} : { meta }) });
-    this.#world.bus.publish(subjects.response(tx, this.#participant, phase), joinBody([response]));
+    try {
+      this.#world.bus.publish(subjects.response(tx, this.#participant, phase), joinBody([response]));
+    } catch (err) {
+      // A courtesy, at most once: the report in the log is what counts.
+      this.#world.logger.debug({ err, tx, phase }, 'a response could not be sent');
+    }
   }
 
   /** Back-pressure: undefined, or resolved when more may be sent. */

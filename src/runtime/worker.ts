@@ -16,7 +16,10 @@ import { Reports } from './worker-reports.ts';
 export interface WorkerOptions {
   /** The service role, `[a-z][a-z0-9-]{0,31}`, shared by all its worker processes. */
   readonly participant: string;
-  /** Handlers by action and phase. An action or phase without a handler here answers `retry` (`no-handler`). */
+  /**
+   * Handlers by action and phase. An action or phase without a handler here answers `retry` (`no-handler`), except
+   * that `prepare` and `commit` together also serve `commit-one-phase`.
+   */
   readonly actions: Readonly<Record<string, Action>>;
   /**
    * What stops duplicate, empty and late executions. `kv`: records in a bucket, effects at least once. `none`: only
@@ -165,7 +168,10 @@ class RunningWorker implements Worker {
     const late = new Promise<'late'>((resolve) => {
       timer = clock.after(timeoutMs, () => resolve('late'));
     });
-    const finished = this.#finish();
+    const finished = this.#finish().catch((err: unknown) => {
+      logger.warn({ err }, 'the worker could not stop in good order');
+      return 'late' as const;
+    });
     const result = await Promise.race([finished, late]);
     timer?.cancel();
     if (result === 'late') {

@@ -4,10 +4,12 @@ import type { AddressInfo } from 'node:net';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
+import { BARRIER_BUCKET_PREFIX, barrierBucket } from '../../streams/index.ts';
 import type { Subject } from '../../src/kernel/subjects.ts';
 import { callApi } from '../../src/nats/api.ts';
 import { connectNats, natsWorld, type NatsWorld } from '../../src/nats/index.ts';
 import { headersOf } from '../../src/nats/messages.ts';
+import { serverConfig } from '../../src/nats/streams-config.ts';
 import type { NatsServerHandle } from '../../src/nats/server/index.ts';
 import { silentLogger, type Logger } from '../../src/ports/telemetry.ts';
 import { eventually } from '../kit/eventually.ts';
@@ -35,11 +37,22 @@ describe('a server that stands still', () => {
     ctx.skip(!server.managed, 'the server at NATS_URL is not ours to suspend');
     const { log } = opened.world;
     await server.suspend();
-    const appending = log.append('still.a' as Subject, bytes('late'));
-    await expect(appending).rejects.toMatchObject({ code: 'TIMEOUT', retryable: true });
-    await server.resume();
-    const stored = await eventually(() => log.get('STILL', 1), { what: 'the late message' });
-    expect(textOf(stored.data)).toBe('late');
+    // A stop signal takes effect a moment later: an append or two may still be answered.
+    let stored = 0;
+    const append = (): Promise<unknown> => log.append('still.a' as Subject, bytes(`m${stored + 1}`));
+    const untilUnanswered = async (): Promise<void> => {
+      for (;;) {
+        await append();
+        stored += 1;
+      }
+    };
+    try {
+      await expect(untilUnanswered()).rejects.toMatchObject({ code: 'TIMEOUT', retryable: true });
+    } finally {
+      await server.resume();
+    }
+    const late = await eventually(() => log.get('STILL', stored + 1), { what: 'the late message' });
+    expect(textOf(late.data)).toBe(`m${stored + 1}`);
   });
 
   it('does not take its own late write for a defeat', async (ctx) => {
@@ -67,14 +80,59 @@ describe('a server that stands still', () => {
     const options = { stream: 'STILL', filters: [], after: 0, onMessage: () => undefined };
     await opened.world.log.read({ ...options, onLost: (why) => void lost.push(why) });
     await server.suspend();
-    await eventually(() => lost.length > 0, { what: 'the loss' });
-    await server.resume();
+    try {
+      await eventually(() => lost.length > 0, { what: 'the loss' });
+    } finally {
+      await server.resume();
+    }
     expect(lost).toEqual(['heartbeats missed']);
     const again = await eventually(
       () => opened.world.log.read({ ...options, onLost: (why) => void lost.push(why) }),
       { what: 'another reader' },
     );
     await again.close();
+  });
+});
+
+describe('a reader whose consumer somebody else pulls from', () => {
+  it('notices the gap, is lost once, and resumes with nothing missing', async () => {
+    const server = await testNats();
+    const { world, connection, close } = await natsWorld({ url: server.url, logger });
+    const { log } = world;
+    const body = { name: 'GAP', subjects: ['gap.>'] };
+    await callApi(connection, { subject: '$JS.API.STREAM.CREATE.GAP', body });
+    const append = (text: string) => log.append('gap.a' as Subject, bytes(text));
+    const seen: number[] = [];
+    const lost: string[] = [];
+    const follow = (after: number) =>
+      log.read({
+        stream: 'GAP',
+        filters: [],
+        after,
+        onMessage: ({ seq }) => void seen.push(seq),
+        onLost: (why) => void lost.push(why),
+      });
+    await follow(0);
+    await append('one');
+    await eventually(() => seen.length === 1, { what: 'the first' });
+    const { consumers } = await callApi(connection, { subject: '$JS.API.CONSUMER.NAMES.GAP' });
+    const stolen: string[] = [];
+    connection.nc.subscribe('thief', { callback: (_error, message) => void stolen.push(message.string()) });
+    const theft = `$JS.API.CONSUMER.MSG.NEXT.GAP.${(consumers as string[])[0] ?? ''}`;
+    connection.nc.publish(theft, '20', { reply: 'thief' });
+    for (let index = 2; index <= 40; index += 1) await append(`${index}`);
+    await eventually(() => lost.length > 0, { what: 'the loss' });
+    expect(stolen.length).toBeGreaterThan(0);
+    expect(lost).toEqual([expect.stringContaining('gap')]);
+    // The server alternates between the pulls: whatever came in was contiguous.
+    expect(seen).toEqual(seen.map((_, index) => index + 1));
+    const again = await follow(seen.length);
+    await eventually(() => seen.length === 40, { what: 'the rest' });
+    expect(seen).toEqual(seen.map((_, index) => index + 1));
+    expect(lost.length).toBe(1);
+    await again.close();
+    await close();
+    await server.stop();
   });
 });
 
@@ -126,6 +184,18 @@ describe('a bucket that others write too', () => {
       expect(await bucket.create(key, bytes('no'))).toMatchObject({ won: false });
     }
     expect([...(await bucket.keys())].sort()).toEqual(['deleted', 'expired', 'purged']);
+  });
+
+  it('is made for a participant as streams/ describes it', async () => {
+    const participant = 'payment';
+    await opened.world.keyValue.ensureBucket(`${BARRIER_BUCKET_PREFIX}${participant}`, { replicas: 1 });
+    const spec = barrierBucket(participant);
+    const { config } = await callApi(opened.connection, { subject: `$JS.API.STREAM.INFO.${spec.name}` });
+    // The server leaves out what is off.
+    const wanted = Object.entries(serverConfig(spec)).filter(([, value]) => value !== false);
+    expect(config).toMatchObject({ ...Object.fromEntries(wanted), metadata: expect.anything() });
+    expect(config).not.toHaveProperty('allow_msg_schedules', true);
+    expect(config).not.toHaveProperty('allow_rollup_hdrs', true);
   });
 });
 

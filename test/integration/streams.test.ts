@@ -17,7 +17,7 @@ import { DEAD_LETTER_STREAM, streamOf, TIMER_STREAM } from '../../src/kernel/sub
 import { PATTERNS } from '../../src/kernel/vocabulary.ts';
 import type { NatsServerHandle } from '../../src/nats/server/index.ts';
 import { applyStreams, diffStreams, ensureStreams, listStreams } from '../../src/nats/streams.ts';
-import { testNats } from '../kit/nats.ts';
+import { testCluster, testNats } from '../kit/nats.ts';
 
 const SAGA = 'DTX_SAGA_STREAM';
 let server: NatsServerHandle;
@@ -144,6 +144,20 @@ describe('apply', () => {
       .poll(() => jsm.streams.getMessage(TIMER_STREAM, { last_by_subj: 'timer.saga.0.due.t1' }))
       .toMatchObject({ subject: 'timer.saga.0.due.t1' });
     expect((await diffStreams(nc)).filter(({ state }) => state !== 'same')).toEqual([]);
+  });
+});
+
+describe('on a cluster', () => {
+  it('keeps the replicas once chosen, also for streams that come later', async () => {
+    const cluster = await testCluster();
+    const there = await connect({ servers: [...cluster.urls] });
+    await applyStreams(there, { replicas: 3, patterns: ['saga'] });
+    const later = await applyStreams(there, { patterns: ['saga'], participants: ['payment'] });
+    expect(later.map(({ action }) => action)).toEqual([...later.slice(1).map(() => 'unchanged'), 'created']);
+    const listed = await listStreams(there, { patterns: ['saga'] });
+    expect(listed.map(({ found }) => found?.replicas)).toEqual(listed.map(() => 3));
+    await there.close();
+    await cluster.stop();
   });
 });
 

@@ -1,7 +1,7 @@
 // Goal: a command that kills its workers is found and told apart from its neighbours, a drained worker loses nothing
 // and leaves nothing. Method: workers whose connection dies in mid-call, short ack waits, a real nats-server.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { done } from '../../src/runtime/worker-answers.ts';
+import { done, refused } from '../../src/runtime/worker-answers.ts';
 import type { Handler } from '../../src/runtime/worker-call.ts';
 import { eventually } from '../kit/eventually.ts';
 import { gate, WorkerWorld, type Commander, type TestWorker } from '../kit/worker-kit.ts';
@@ -27,7 +27,7 @@ async function mortal(seen: string[]): Promise<{ died: Promise<void> }> {
     return new Promise(() => {});
   };
   started.open(
-    await bank.worker({ barrier: 'kv', ackWaitMs: ACK_WAIT_MS, actions: { charge: { execute } } }),
+    await bank.worker({ barrier: 'none', ackWaitMs: ACK_WAIT_MS, actions: { charge: { execute } } }),
   );
   return { died: death.opened };
 }
@@ -46,9 +46,9 @@ describe('a command that kills its worker', () => {
     const second = await mortal(seen);
     await second.died;
     // The one before it was reported before the poison began, the one after it never began again.
-    expect(bank.reportsOf(before).at(-1)).toMatchObject({ answer: 'done' });
+    expect(await bank.report(before)).toMatchObject({ answer: 'done' });
     expect(seen.slice(0, 3).sort()).toEqual(['"after"', '"before"', '"poison"']);
-    expect(seen.slice(3)).toEqual(['"poison"']);
+    expect(seen.slice(3)).toEqual(['"before"', '"poison"']);
 
     const third = await mortal(seen);
     expect(await bank.report(poison)).toMatchObject({ answer: 'retry', code: 'isolate', mayHaveRun: true });
@@ -64,9 +64,53 @@ describe('a command that kills its worker', () => {
     expect(await bank.report(alone)).toMatchObject({ answer: 'unknown', code: 'crashed' });
     await bank.allAcked('open');
     expect(seen.filter((input) => input === '"poison"')).toHaveLength(4);
-    // The neighbour that was isolated with it gets its answer in its own next attempt, from the record or by running.
+    // The neighbour that was isolated with it gets its answer in its own next attempt.
     const retried = { ...after, attempt: 2, alone: true };
     expect(await bank.ask(retried)).toMatchObject({ answer: 'done', output: 'after' });
+  });
+});
+
+describe('a redelivered command', () => {
+  it('is answered a no that cannot speak for its first delivery', async () => {
+    bank = await world.participant('saga');
+    const first = await mortal([]);
+    const command = bank.command('execute', { input: 'poison' });
+    await bank.send(command);
+    await first.died;
+    const actions = { charge: { execute: () => refused('no') } };
+    await bank.worker({ barrier: 'none', ackWaitMs: ACK_WAIT_MS, actions });
+    expect(await bank.report(command)).toMatchObject({ answer: 'refused', mayHaveRun: true });
+    const fresh = await bank.ask(bank.command('execute'));
+    expect(fresh).toMatchObject({ answer: 'refused' });
+    expect(fresh.mayHaveRun).toBeUndefined();
+  });
+});
+
+describe('a slow command', () => {
+  it('keeps its message by in-progress signals', async () => {
+    bank = await world.participant('saga');
+    const hold = gate();
+    let calls = 0;
+    const execute: Handler = async () => {
+      calls += 1;
+      await hold.opened;
+    };
+    const { worker } = await bank.worker({
+      barrier: 'none',
+      ackWaitMs: 300,
+      actions: { charge: { execute } },
+    });
+    const command = bank.command('execute');
+    await bank.send(command);
+    await eventually(() => calls, { what: 'the call' });
+    const began = performance.now();
+    await eventually(() => performance.now() - began > 1_200, { what: 'four ack waits' });
+    expect(calls).toBe(1);
+    hold.open();
+    await bank.report(command);
+    await bank.allAcked('open');
+    expect(bank.reports).toHaveLength(1);
+    await worker.drain();
   });
 });
 

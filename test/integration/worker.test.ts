@@ -107,6 +107,25 @@ describe('a call', () => {
     expect(await bank.ask(bank.command('compensate'))).toMatchObject(expected);
   });
 
+  it('of one phase is made of prepare and commit where it has no handler of its own', async () => {
+    bank = await world.participant('2pc');
+    const ran: string[] = [];
+    const prepare: Handler = ({ input }) => {
+      ran.push('prepare');
+      return input === 'no' ? refused('no') : done('held');
+    };
+    const commit: Handler = ({ input }) => {
+      ran.push('commit');
+      return input === 'later' ? retry('later') : undefined;
+    };
+    await bank.worker({ barrier: 'kv', actions: { charge: { prepare, commit } } });
+    const ask = (input: string) => bank.ask(bank.command('commit-one-phase', { input }));
+    expect(await ask('yes')).toMatchObject({ answer: 'done', output: 'held' });
+    expect(await ask('no')).toMatchObject({ answer: 'refused', code: 'no' });
+    expect(await ask('later')).toMatchObject({ answer: 'unknown', code: 'handler-error' });
+    expect(ran).toEqual(['prepare', 'commit', 'prepare', 'prepare', 'commit']);
+  });
+
   it('that hangs is reported when it is due, frees its slot, and its late answer is still told', async () => {
     bank = await world.participant('saga');
     const late = gate();
@@ -157,7 +176,7 @@ describe('a call', () => {
     world.main.world.bus.subscribe(subject, ({ data }) => heard.push(Buffer.from(data).toString()));
     const report = await bank.ask(command);
     await eventually(() => heard.length, { what: 'the response' });
-    expect(JSON.parse(heard[0]!)).toEqual([{ ...report, meta: { trace: 'b' } }]);
+    expect(JSON.parse(heard[0]!)).toEqual([{ ...report, pattern: 'saga', meta: { trace: 'b' } }]);
   });
 });
 

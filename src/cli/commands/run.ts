@@ -227,6 +227,6 @@ class Runner {
 }
 
 function problemsOf({ what, details: { problems, field } }: PhasorError): readonly string[] {
-  if (Array.isArray(problems) && problems.length > 0) return problems;
+  if (Array.isArray(problems) && problems.length > 0) return problems.map(String);
   return [field === undefined || what.includes(String(field)) ? what : `${String(field)}: ${what}`];
 }

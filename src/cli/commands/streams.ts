@@ -31,7 +31,11 @@ export function addStreams(program: Command, cli: Cli): void {
 
 function withChoices(command: Command): Command {
   return command
-    .option('--replicas <n>', 'copies of each stream, 1 to 5 (new streams: 1)', integer(1, 5))
+    .option(
+      '--replicas <n>',
+      'copies of each stream, 1 to 5 (new streams: as the others have, else 1)',
+      integer(1, 5),
+    )
     .addOption(
       new Option('--storage <kind>', 'where new streams are kept (new streams: file)').choices([
         'file',

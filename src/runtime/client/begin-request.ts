@@ -1,6 +1,5 @@
 /** What a caller asks for, checked before anything is sent. */
 import { isId } from '../../kernel/ids.ts';
-import { utf8Length } from '../../kernel/json.ts';
 import { PATTERNS, type Pattern } from '../../kernel/vocabulary.ts';
 import { PhasorError } from '../../errors/phasor-error.ts';
 import type { PlanProblem } from '../../protocol/compiled-plan.ts';
@@ -32,12 +31,24 @@ export interface BeginRequest {
   readonly meta?: Readonly<Record<string, string>>;
 }
 
-/** The text of a begin but its id and shards, which are known only when it is sent. */
-export interface CheckedBegin {
-  readonly own: boolean;
-  text(tx: string, shards: number): string;
+/** A begin but for its id and shards, which are known only when it is sent. */
+export class CheckedBegin {
+  constructor(
+    readonly own: boolean,
+    private readonly planText: string,
+    /** Further fields, each with a comma before it. */
+    private readonly rest: string,
+  ) {}
+
+  text(tx: string, shards: number): string {
+    const id = this.own ? 'own' : 'fresh';
+    return `{"v":${ENVELOPE_VERSION},"tx":"${tx}","id":"${id}","shards":${shards},"plan":${this.planText}${this.rest}}`;
+  }
+
   /** SHA-256 of the plan as it is sent; see `planDigest`. */
-  digest(): string;
+  digest(): string {
+    return planDigest(JSON.parse(this.planText) as Plan);
+  }
 }
 
 /** Any valid id: stands in until the real one is made. */
@@ -52,30 +63,28 @@ const patterns: ReadonlySet<string> = new Set(PATTERNS);
  * @throws {PhasorError} `ID_INVALID`; `PLAN_INVALID` and `ENVELOPE_INVALID` with `details.field` and all `problems`.
  */
 export function checkBegin(request: BeginRequest): CheckedBegin {
-  const { pattern, plan, tx, labels, allow, reply, startAt, meta } = request;
+  const { pattern, plan, tx } = request;
   checkPattern(pattern);
   if (tx !== undefined) checkTx(tx);
-  const body = {
-    plan,
-    ...(allow === undefined ? {} : { allow }),
-    ...(labels === undefined ? {} : { labels }),
-    ...(startAt === undefined ? {} : { startAt }),
-    ...(reply === undefined ? {} : { reply }),
-    ...(meta === undefined ? {} : { meta }),
-  };
-  const id = tx === undefined ? 'fresh' : 'own';
-  const envelope: unknown = { v: ENVELOPE_VERSION, tx: tx ?? SAMPLE_TX, id, shards: 1, ...body };
-  const rest = encode(body);
-  const parsed = parseBegin(envelope, utf8Length(rest) + HEAD_BYTES);
+  const own = tx !== undefined;
+  const options = optionsOf(request);
+  const head = { v: ENVELOPE_VERSION, tx: tx ?? SAMPLE_TX, id: own ? 'own' : 'fresh', shards: 1, plan };
+  const envelope: unknown = options === undefined ? head : { ...head, ...options };
+  const planText = encode(plan);
+  const rest = options === undefined ? '' : `,${encode(options).slice(1, -1)}`;
+  // No UTF-16 unit takes more than three bytes.
+  const parsed = parseBegin(envelope, (planText.length + rest.length) * 3 + HEAD_BYTES);
   if (!parsed.ok) throw schemaError(envelope, parsed.problem);
   const compiled = compilePlan(pattern, parsed.envelope.plan);
   if (!compiled.ok) throw planError([compiled.problem]);
-  const tail = rest.slice(1);
-  return {
-    own: tx !== undefined,
-    text: (name, shards) => `{"v":${ENVELOPE_VERSION},"tx":"${name}","id":"${id}","shards":${shards},${tail}`,
-    digest: () => planDigest((JSON.parse(rest) as { readonly plan: Plan }).plan),
-  };
+  return new CheckedBegin(own, planText, rest);
+}
+
+/** The optional fields that are there; undefined when none is, as in most begins. */
+function optionsOf({ allow, labels, startAt, reply, meta }: BeginRequest): object | undefined {
+  if ((allow ?? labels ?? startAt ?? reply ?? meta) === undefined) return undefined;
+  const options = Object.entries({ allow, labels, startAt, reply, meta });
+  return Object.fromEntries(options.filter(([, value]) => value !== undefined));
 }
 
 /** @throws {PhasorError} `PLAN_INVALID` with field `pattern`. */
@@ -91,9 +100,11 @@ export function checkTx(tx: string): void {
 }
 
 /** A plan that is no JSON at all (cyclic, a BigInt) fails here; the schema says where. */
-function encode(body: object): string {
+function encode(value: unknown): string {
+  // Has no JSON, or is no plan: the schema refuses it.
+  if (typeof value !== 'object') return '';
   try {
-    return JSON.stringify(body);
+    return JSON.stringify(value);
   } catch (cause) {
     throw new PhasorError('PLAN_INVALID', 'the plan is not JSON', { field: 'plan' }, { cause });
   }

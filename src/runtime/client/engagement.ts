@@ -18,12 +18,12 @@ import { PendingRun, type PendingHost } from './pending-run.ts';
 import { Routes, type Route } from './routes.ts';
 import { Slots } from './slots.ts';
 import { FIRST_ASK_MS, Sweeper } from './sweeper.ts';
-import { TransactionHandle } from './transaction-handle.ts';
+import { TransactionHandle, type OutcomeSource } from './transaction-handle.ts';
 import { Watch, type WatchHost } from './watch.ts';
 
 const DEFAULT_MAX_IN_FLIGHT = 10_000;
 
-export class Engagement implements PendingHost, WatchHost {
+export class Engagement implements PendingHost, WatchHost, OutcomeSource {
   readonly routes: Routes;
   readonly slots: Slots;
   readonly #world: World;

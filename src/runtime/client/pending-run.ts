@@ -7,7 +7,7 @@
  *  P3 the first outcome that counts is the one every waiter gets.
  */
 import { comparePositions, parseRun, type Position } from '../../kernel/position.ts';
-import { parseResponseSubject } from '../../kernel/subjects.ts';
+import { isOutcomeSubject } from '../../kernel/subjects.ts';
 import type { Pattern } from '../../kernel/vocabulary.ts';
 import { PhasorError } from '../../errors/phasor-error.ts';
 import type { BusMessage } from '../../ports/bus.ts';
@@ -94,8 +94,7 @@ export class PendingRun implements ResponseListener, Swept {
   }
 
   received(message: BusMessage): void {
-    const address = parseResponseSubject(message.subject);
-    if (address?.phase !== 'outcome' || address.participant !== 'coordinator') return;
+    if (!isOutcomeSubject(message.subject)) return;
     for (const outcome of readOutcomes(message, this.tx)) this.#offer(outcome);
   }
 

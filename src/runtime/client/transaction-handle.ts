@@ -1,21 +1,25 @@
 import type { Position } from '../../kernel/position.ts';
 import type { Pattern } from '../../kernel/vocabulary.ts';
 import type { OutcomeEnvelope } from '../../protocol/envelopes.ts';
-import type { Engagement } from './engagement.ts';
 import type { PendingRun } from './pending-run.ts';
+
+/** Who waits for outcomes on a handle's behalf. */
+export interface OutcomeSource {
+  outcome(pending: PendingRun, timeoutMs: number): Promise<OutcomeEnvelope>;
+}
 
 /** A transaction whose begin is durable. */
 export class TransactionHandle {
-  readonly #engagement: Engagement;
+  readonly #source: OutcomeSource;
   readonly #pending: PendingRun;
 
   constructor(
-    engagement: Engagement,
+    source: OutcomeSource,
     pending: PendingRun,
     /** Position of the begin in the pattern's stream. */
     readonly begunAt: Position,
   ) {
-    this.#engagement = engagement;
+    this.#source = source;
     this.#pending = pending;
   }
 
@@ -41,6 +45,6 @@ export class TransactionHandle {
    *   ended for good; `TOO_MANY_SUBSCRIPTIONS`: only after its subscription was collected.
    */
   async outcome(options: { readonly timeoutMs?: number } = {}): Promise<OutcomeEnvelope> {
-    return this.#pending.outcome ?? this.#engagement.outcome(this.#pending, options.timeoutMs ?? Infinity);
+    return this.#pending.outcome ?? this.#source.outcome(this.#pending, options.timeoutMs ?? Infinity);
   }
 }

@@ -119,7 +119,7 @@ export async function floorParticipants(nc: NatsConnection, pattern: BenchPatter
   const publisher = new RawPublisher(nc);
   for (const participant of PARTICIPANTS) {
     for (const [kind, phases] of Object.entries(PHASES[pattern])) {
-      const filters = phases.map((phase) => `${pattern}.${participant}.${phase}`);
+      const filters = [...phases].map((phase: string) => `${pattern}.${participant}.${phase}`);
       await consume(
         nc,
         { stream: STREAMS[pattern], filters, durable: `floor-${pattern}-${participant}-${kind}` },
