@@ -5,30 +5,30 @@
  * |---|---|---|---|
  * | (begin) | two steps or more | preparing | command prepare to all, in parallel |
  * | (begin) | one step | committing_one_phase | command commit-one-phase |
- * | preparing | last vote yes or read-only | committing | decide commit, command commit to all but read-only |
+ * | preparing | last vote yes or read-only | committing | decide and command commit, not to read-only |
  * | preparing | all votes read-only | ended committed | decide commit |
  * | preparing | retry, unknown, attempt overdue | preparing | back-off, then the next attempt |
- * | preparing | refused, conflict, stale, heuristic, terminated, attempts exhausted | aborting | decide abort, command abort |
+ * | preparing | refused, conflict, stale, heuristic, terminated, exhausted | aborting | decide and command abort |
  * | preparing | deadline of a step, of prepare or of the run | aborting | the same; code `deadline` |
- * | preparing | cancelled; forced abort that names the begin's position | aborting | the same; ends `cancelled`; `aborted` |
+ * | preparing | cancelled; forced abort naming the begin | aborting | the same; ends `cancelled`; `aborted` |
  * | committing, aborting | done, read-only from all addressed | ended | committed; aborted or cancelled |
- * | committing, aborting | retry, unknown, attempt overdue | same | back-off, next attempt; commit never stops |
+ * | committing, aborting | retry, unknown, overdue | same | back-off, next attempt; commit never stops |
  * | aborting | attempts exhausted | same | attend `exhausted` |
  * | committing, aborting | refused, stale | same | attend: no more attempts |
- * | committing, aborting | heuristic, terminated, conflict | same | attend: a contradiction, the run ends `mixed` |
- * | committing, aborting | deadline of the phase or of the run | same | attend each unanswered step; retries go on |
+ * | committing, aborting | heuristic, terminated, conflict | same | attend: a contradiction, ends `mixed` |
+ * | committing, aborting | phase or run deadline | same | attend each unanswered step; retries go on |
  * | aborting | late yes, abort in flight | aborting | noted: the next attempts carry the output |
- * | aborting | late yes, abort answered or not sent, or `lateEffect` | aborting | command abort (again), counting afresh |
+ * | aborting | late yes, abort answered or not sent, or `lateEffect` | aborting | command abort (again) |
  * | aborting | late heuristic or terminated that committed | aborting | attend: a contradiction |
  * | committing_one_phase | done, read-only | ended committed | decide commit |
  * | committing_one_phase | refused or exhausted, known not to have run | ended aborted | decide abort |
- * | committing_one_phase | any other end of its attempts, its deadline, conflict, stale | same | attend: in doubt, never abort |
- * | committing_one_phase | heuristic, terminated | same | attend: a contradiction, the run ends `mixed` |
+ * | committing_one_phase | other end of its attempts, deadline, conflict, stale | same | attend: in doubt, no abort |
+ * | committing_one_phase | heuristic, terminated | same | attend: a contradiction, ends `mixed` |
  * | any with an item | late done, read-only | same or ended | clears the item, unless it is a contradiction |
  * | any with an item | item retried | same | command the next attempt, counting afresh |
  * | any with an item | item skipped | same or ended | the run ends `resolved` (`mixed` if it already is) |
  * | any with an item | item resolved done | same or ended | counts as acknowledged |
- * | any with an item | item resolved refused | same or ended | contradicts: ends `mixed`; one-phase: ends aborted |
+ * | any with an item | item resolved refused | same or ended | ends `mixed`; one-phase: ends aborted |
  * | any with an item | forced to the fate already implied | same | retries every open item |
  * | all but ended | killed | ended killed | nothing is undone |
  * | any | all else | same | none: in the state already, impossible, or against what was commanded |
