@@ -26,7 +26,7 @@ const entry = z.discriminatedUnion('status', [
     leaseMs: z.number().min(0),
     dirty: flag,
   }),
-  z.strictObject({ status: z.literal('idle'), dirty: flag }),
+  z.strictObject({ status: z.literal('idle'), dirty: z.literal(true) }),
   z.strictObject({ status: z.literal('answered'), attempt, reply, empty: flag, reopened: flag }),
 ]);
 const recordSchema: z.ZodType<BarrierRecord> = z.strictObject({

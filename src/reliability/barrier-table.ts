@@ -20,13 +20,14 @@
  * | undo     | nothing, `since` younger than half the keep             | *empty*                                    |
  * | undo     | nothing, `since` older                                  | `stale`                                    |
  *
- * [1] Not a `refused` of an earlier attempt: it left nothing behind, and a new attempt asks anew. Not an undo that a
- * late act reopened: it must run again.
+ * [1] Not a `refused` or `retry` of an earlier attempt: it left nothing behind, and a new attempt asks anew. Not an undo
+ * that a late act reopened: it must run again.
  * [2] A command that came twice (two coordinators, one restarted) must not count as a failed attempt while its twin is
  * at work.
  *
  * Invariants:
- *  B1 every execution of a handler is in the record before it begins, and leaves an answer, `idle`, or `dirty`;
+ *  B1 every execution of a handler is in the record before it begins, and leaves an answer or `dirty`; a clean `retry`
+ *     closes its attempt, or a copy of the command could run after the step was judged never to have run (ADR 1);
  *  B2 a phase is dirty from the first execution on whose effect nobody knows;
  *  B3 a commit or undo once commanded stays in the record, whatever it answered: the opposite decision finds it.
  */
@@ -43,8 +44,8 @@ export type PhaseEntry =
       readonly leaseMs: number;
       readonly dirty?: true;
     }
-  /** Executed without an answer worth keeping (`retry`, `unknown`). */
-  | { readonly status: 'idle'; readonly dirty?: true }
+  /** Executed, and nobody knows with what effect. */
+  | { readonly status: 'idle'; readonly dirty: true }
   | {
       readonly status: 'answered';
       readonly attempt: number;
@@ -156,12 +157,11 @@ export function finish(
 ): BarrierRecord {
   const before = record.phases[command.phase];
   const dirty = before !== undefined && before.status !== 'answered' && before.dirty === true;
+  const clean = reply.answer === 'retry' && !dirty;
   const entry: PhaseEntry =
-    isPositive(reply) || reply.answer === 'refused'
+    isPositive(reply) || reply.answer === 'refused' || clean
       ? { status: 'answered', attempt: command.attempt, reply }
-      : dirty || reply.answer !== 'retry'
-        ? { status: 'idle', dirty: true }
-        : { status: 'idle' };
+      : { status: 'idle', dirty: true };
   return { v: 1, by, phases: { ...record.phases, [command.phase]: entry } };
 }
 
@@ -209,7 +209,7 @@ function fromRecord(
   if (own === undefined || own.status === 'idle') return undefined;
   if (own.status === 'started') return isAlive(own, now) ? { type: 'wait', reply: busyReply } : undefined;
   if (own.reopened === true) return undefined;
-  if (own.reply.answer === 'refused' && own.attempt < command.attempt) return undefined;
+  if (leftNothing(own.reply) && own.attempt < command.attempt) return undefined;
   return answer(own.reply);
 }
 
@@ -252,12 +252,14 @@ function mayHaveRun(entry: PhaseEntry): boolean {
     case 'started':
       return true;
     case 'idle':
-      return entry.dirty === true;
+      return true;
     case 'answered':
       if (entry.empty === true || entry.reply.answer === 'read-only') return false;
-      return entry.reply.answer !== 'refused' || entry.reply.mayHaveRun === true;
+      return !leftNothing(entry.reply) || entry.reply.mayHaveRun === true;
   }
 }
+
+const leftNothing = ({ answer }: Reply): boolean => answer === 'refused' || answer === 'retry';
 
 /** Never true too long: `serverMs` is behind the server at most, so a claim is only ever held for longer. */
 const isAlive = (entry: PhaseEntry, now: BarrierNow): boolean =>

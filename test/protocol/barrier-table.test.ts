@@ -105,8 +105,15 @@ describe('an act', () => {
   it('takes over from an execution whose lease is over, and cannot speak for it', () =>
     expect(nothing.started('execute').decide('execute', later)).toEqual(runs(true)));
 
-  it('leaves no trace after retry', () =>
-    expect(nothing.answered('execute', again).decide('execute', { attempt: 2 })).toEqual(runs()));
+  it('closes the attempt that was answered retry: a copy of it does not run, the next attempt does (ADR 1)', () => {
+    const given = nothing.answered('execute', again);
+    expect(given.decide('execute')).toEqual(answers(again));
+    expect(given.decide('execute', { redelivered: true })).toEqual(answers(again));
+    expect(given.decide('execute', { attempt: 2 })).toEqual(runs());
+  });
+
+  it('needs no handler to undo an act that only ever answered retry', () =>
+    expect(nothing.answered('execute', again).decide('compensate').type).toBe('bury'));
 
   it('remembers that a throw may have left something, also over a clean retry after it', () => {
     const given = nothing.answered('execute', thrown).answered('execute', again, { attempt: 2, by: 'w1.2' });
