@@ -1,11 +1,18 @@
 /** The envelopes a coordinator writes, as JSON text. */
-import type { CommandEnvelope, DecidedEnvelope, OutcomeEnvelope } from '../protocol/envelopes.ts';
+import type { DecidedEnvelope, OutcomeEnvelope } from '../protocol/envelopes.ts';
 import type { CommandEffect, OutcomeBody } from '../protocol/machine.ts';
-import type { RunRecord } from '../protocol/run.ts';
+import type { Derived, RunRecord } from '../protocol/run.ts';
 import type { RunId } from '../kernel/position.ts';
 import type { Verdict } from '../kernel/vocabulary.ts';
 import { digestHex } from '../kernel/hash.ts';
 import { invariant } from '../kernel/assert.ts';
+
+/**
+ * The hot envelopes are put together as text: rest and spread of objects per command cost more than everything else a
+ * coordinator does for it. Only values whose grammar needs no escaping (ids, positions, enums, numbers) go in raw; a
+ * test holds the text equal to what `JSON.stringify` would say of the envelope.
+ */
+const opening = (run: RunRecord): string => `{"v":1,"tx":"${run.facts.tx}","run":"${run.facts.run}"`;
 
 const named = (run: RunRecord): { v: 1; tx: string; run: RunId } => ({
   v: 1,
@@ -14,31 +21,45 @@ const named = (run: RunRecord): { v: 1; tx: string; run: RunId } => ({
 });
 
 export function commandText(run: RunRecord, command: CommandEffect, shard: number): string {
-  const { type: _, participant: __, ...fields } = command;
-  const envelope: CommandEnvelope = { ...named(run), ...fields, shard };
-  if (run.begin.meta !== undefined) envelope.meta = run.begin.meta;
-  if (run.begin.reply?.includes('phases') === true) envelope.reply = true;
-  return JSON.stringify(envelope);
+  const { step, phase, attempt, action, cause, since, due, input, output, ran, alone } = command;
+  const { meta, reply } = run.begin;
+  let text =
+    `${opening(run)},"step":"${step}","phase":"${phase}","attempt":${attempt},"shard":${shard},"action":"${action}"` +
+    `,"cause":{"at":"${cause.at}","time":${cause.time}},"since":${since}`;
+  if (due !== undefined) text += `,"due":${due}`;
+  if (input !== undefined) text += `,"input":${JSON.stringify(input)}`;
+  if (output !== undefined) text += `,"output":${JSON.stringify(output)}`;
+  if (ran !== undefined) text += `,"ran":${ran}`;
+  if (alone !== undefined) text += `,"alone":${alone}`;
+  if (meta !== undefined) text += `,"meta":${JSON.stringify(meta)}`;
+  if (reply?.includes('phases') === true) text += ',"reply":true';
+  return `${text}}`;
 }
 
 export function decisionNote(run: RunRecord): string {
   const { decision } = run;
   invariant(decision !== undefined, 'a decision note needs a decision');
-  const { at, value, digest, code } = decision;
-  const note: DecidedEnvelope = { ...named(run), kind: 'decision', at, value, digest };
-  if (code !== undefined) note.code = code;
-  return JSON.stringify(note);
+  return derivedNote(run, 'decision', decision);
 }
 
 /** `until`: end of the dedup window of an own id. */
 export function outcomeNote(run: RunRecord, until: number | undefined): string {
   const { outcome } = run;
   invariant(outcome !== undefined, 'an outcome note needs an outcome');
-  const { at, value, digest, code } = outcome;
-  const note: DecidedEnvelope = { ...named(run), kind: 'outcome', at, value, digest };
-  if (until !== undefined) note.until = until;
-  if (code !== undefined) note.code = code;
-  return JSON.stringify(note);
+  return derivedNote(run, 'outcome', outcome, until);
+}
+
+function derivedNote(
+  run: RunRecord,
+  kind: 'decision' | 'outcome',
+  derived: Derived<string>,
+  until?: number,
+): string {
+  const { at, value, digest, code } = derived;
+  let text = `${opening(run)},"kind":"${kind}","at":"${at}","value":"${value}","digest":"${digest}"`;
+  if (until !== undefined) text += `,"until":${until}`;
+  if (code !== undefined) text += `,"code":${JSON.stringify(code)}`;
+  return `${text}}`;
 }
 
 export function verdictNote(
