@@ -131,7 +131,7 @@ export class ShardFold {
 
   #report(input: FoldInput, report: ReportEnvelope): void {
     const run = this.#find(report);
-    if (run === undefined || run.phase !== 'active') return this.#lateReport(input, report);
+    if (run?.phase !== 'active') return this.#lateReport(input, report);
     const index = run.facts.plan.indexOf.get(report.step);
     const participant = index === undefined ? undefined : run.facts.plan.steps[index]?.participant;
     if (participant !== input.address.sender) {

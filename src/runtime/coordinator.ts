@@ -8,6 +8,7 @@ import type { Pattern } from '../kernel/vocabulary.ts';
 import { PhasorError } from '../errors/phasor-error.ts';
 import type { StreamState } from '../ports/log.ts';
 import type { World } from '../ports/world.ts';
+import type { ShardFacts } from '../protocol/admission.ts';
 import { RUNNABLE_PATTERNS } from '../protocol/registry.ts';
 import { PhaseMonitor } from '../reliability/phase-monitor.ts';
 import { Batcher } from './batcher.ts';
@@ -78,6 +79,11 @@ export async function startCoordinator(world: World, options: CoordinatorOptions
   };
 }
 
+interface Shard {
+  readonly runner: ShardRunner;
+  readonly actions: ShardActions;
+}
+
 interface DriverOptions extends CoordinatorOptions {
   readonly pattern: Pattern;
   readonly keys: OutcomeKeys;
@@ -92,7 +98,7 @@ class PatternDriver {
   readonly #commands: Batcher;
   readonly #inputs: Batcher;
   readonly #monitor: PhaseMonitor;
-  readonly #shards: { readonly runner: ShardRunner; readonly actions: ShardActions }[] = [];
+  readonly #shards: Shard[] = [];
   readonly #unverified = new Set<number>();
   readonly #queries: QueryService;
   #failed = false;
@@ -130,34 +136,11 @@ class PatternDriver {
         this.#fail(new PhasorError('VERSION_UNKNOWN', why, { stream }));
       },
     };
-    const heads: Promise<void>[] = [];
     for (let shard = 0; shard < state.shards; shard += 1) {
       const facts = { pattern, shard, shards: state.shards, duplicateWindowMs: state.duplicateWindowMs };
-      const actions = new ShardActions(shared, facts);
-      const runner = new ShardRunner({
-        world: this.#world,
-        stream,
-        facts,
-        actions,
-        onLost: () => {
-          this.#unverified.add(shard);
-          this.#pause();
-        },
-        onVerified: () => {
-          this.#unverified.delete(shard);
-          if (this.#unverified.size === 0 && !this.#failed) this.#resume();
-        },
-        onFailure: (error) => {
-          this.#fail(error);
-        },
-        onTime: (timeMs) => {
-          serverClock.observe(timeMs);
-        },
-        ready: () => this.#commands.ready() ?? this.#inputs.ready(),
-      });
-      heads.push(runner.firstHead);
-      this.#shards.push({ runner, actions });
+      this.#shards.push(this.#openShard(facts, shared, serverClock));
     }
+    const heads = this.#shards.map(({ runner }) => runner.firstHead);
     this.ready = Promise.all(heads).then(() => undefined);
     this.#queries = serveQueries({
       world: this.#world,
@@ -190,6 +173,32 @@ class PatternDriver {
         .catch(() => undefined)
         .finally(next);
     });
+  }
+
+  #openShard(facts: ShardFacts, shared: PatternResources, serverClock: ServerClock): Shard {
+    const actions = new ShardActions(shared, facts);
+    const runner = new ShardRunner({
+      world: this.#world,
+      stream: streamOf(facts.pattern),
+      facts,
+      actions,
+      onLost: () => {
+        this.#unverified.add(facts.shard);
+        this.#pause();
+      },
+      onVerified: () => {
+        this.#unverified.delete(facts.shard);
+        if (this.#unverified.size === 0 && !this.#failed) this.#resume();
+      },
+      onFailure: (error) => {
+        this.#fail(error);
+      },
+      onTime: (timeMs) => {
+        serverClock.observe(timeMs);
+      },
+      ready: () => this.#commands.ready() ?? this.#inputs.ready(),
+    });
+    return { runner, actions };
   }
 
   get openRuns(): number {

@@ -1,5 +1,6 @@
 // Goal: the engine end to end on a real nats-server: what the log implies is carried out, once, also after restarts.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { shardOf } from '../../src/kernel/hash.ts';
 import { subjects } from '../../src/kernel/subjects.ts';
 import { PhasorError } from '../../src/errors/phasor-error.ts';
 import { saga, twoPhaseCommit, type Client } from '../../src/runtime/client/index.ts';
@@ -224,7 +225,7 @@ describe('what must not be believed', () => {
     const handle = await client.begin(transfer());
     const found = await eventually(() => describeQuietly(client, handle.tx), { what: 'the open run' });
     const { world } = await rig.world();
-    const shard = Number(await shardWith(handle.tx));
+    const shard = shardOf(handle.tx, 2);
     const note = {
       v: 1,
       tx: handle.tx,
@@ -253,7 +254,7 @@ describe('what must not be believed', () => {
     const { world, connection } = await rig.world();
     const letters: string[] = [];
     const subscription = connection.nc.subscribe('dead.>', {
-      callback: (_, message) => void letters.push((message.json() as { problem: string }).problem),
+      callback: (_, message) => void letters.push(message.json<{ problem: string }>().problem),
     });
     const bad: readonly [string, string][] = [
       ['client.begin', 'not json'],
@@ -302,9 +303,4 @@ async function describeQuietly(client: Client, tx: string) {
     if (PhasorError.is(error, 'TX_NOT_FOUND')) return undefined;
     throw error;
   }
-}
-
-async function shardWith(tx: string): Promise<number> {
-  const { shardOf } = await import('../../src/kernel/hash.ts');
-  return shardOf(tx, 2);
 }

@@ -11,7 +11,10 @@ import type {
   Step,
   Timer,
 } from '../../src/protocol/machine.ts';
-import type { Body } from './machine-spec.ts';
+
+type WithoutMark<E> = E extends unknown ? Omit<E, 'mark'> : never;
+/** An event whose position and time the kit fills in. */
+export type Body = WithoutMark<MachineEvent>;
 
 export function deepFreeze<T>(value: T): T {
   if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {

@@ -15,7 +15,6 @@ import type {
   CommandEffect,
   Effect,
   Machine,
-  MachineEvent,
   Mark,
   OutcomeBody,
   Report,
@@ -24,11 +23,9 @@ import type {
   StepView,
   Timer,
 } from '../../src/protocol/machine.ts';
-import { CheckedRun } from './machine-invariants.ts';
+import { CheckedRun, type Body } from './machine-invariants.ts';
 
-type WithoutMark<E> = E extends unknown ? Omit<E, 'mark'> : never;
-/** An event whose position and time the kit fills in. */
-export type Body = WithoutMark<MachineEvent>;
+export type { Body };
 
 /** What an event or an expected effect may depend on. */
 export interface Moment {

@@ -1,7 +1,7 @@
 /** What the log proves of a step, and which commands that allows (S1 to S4 of `src/protocol/saga.ts`). */
 import type { CompiledPlan } from '../../src/protocol/compiled-plan.ts';
 import type { CommandEffect } from '../../src/protocol/machine.ts';
-import type { Body } from './machine-spec.ts';
+import type { Body } from './machine-invariants.ts';
 
 export interface Proof {
   /** Attempts of execute and of compensate commanded so far. */

@@ -6,7 +6,8 @@ import type { Effect, Mark, RunFacts } from '../../src/protocol/machine.ts';
 import { compilePlan } from '../../src/protocol/plan.ts';
 import { saga, type SagaState } from '../../src/protocol/saga.ts';
 import { CheckedRun } from './machine-invariants.ts';
-import { BEGUN, factsOf, type Body } from './machine-spec.ts';
+import type { Body } from './machine-invariants.ts';
+import { BEGUN, factsOf } from './machine-spec.ts';
 import { SagaWorld, type Folder } from './saga-world.ts';
 
 export interface Shape {

@@ -17,7 +17,7 @@ import type {
   Timer,
 } from '../../src/protocol/machine.ts';
 import { saga, type SagaState } from '../../src/protocol/saga.ts';
-import type { Body } from './machine-spec.ts';
+import type { Body } from './machine-invariants.ts';
 import { check, judgeCommand, newProof, prove, type Proof } from './saga-judge.ts';
 
 /** Folds one event; the world neither knows nor cares whether every step is checked. */

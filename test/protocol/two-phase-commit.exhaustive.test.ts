@@ -6,7 +6,8 @@ import type { CompiledPlan } from '../../src/protocol/compiled-plan.ts';
 import type { Effect, Mark, RunFacts } from '../../src/protocol/machine.ts';
 import { twoPhaseCommit, type TwoPhaseCommitState } from '../../src/protocol/two-phase-commit.ts';
 import { compiled } from '../kit/compiled.ts';
-import { factsOf, type Body } from '../kit/machine-spec.ts';
+import type { Body } from '../kit/machine-invariants.ts';
+import { factsOf } from '../kit/machine-spec.ts';
 import * as worlds from '../kit/two-phase-commit-world.ts';
 
 /** Every timer is due at once, so the search alone chooses when it fires. */

@@ -8,7 +8,8 @@ import type { CompiledPlan } from '../../src/protocol/compiled-plan.ts';
 import type { Effect } from '../../src/protocol/machine.ts';
 import { twoPhaseCommit, type TwoPhaseCommitState } from '../../src/protocol/two-phase-commit.ts';
 import { CheckedRun } from '../kit/machine-invariants.ts';
-import { BEGUN, factsOf, type Body } from '../kit/machine-spec.ts';
+import type { Body } from '../kit/machine-invariants.ts';
+import { BEGUN, factsOf } from '../kit/machine-spec.ts';
 import { plan2pc } from '../kit/two-phase-commit-plans.ts';
 import * as worlds from '../kit/two-phase-commit-world.ts';
 

@@ -17,6 +17,7 @@ interface Envelope {
   readonly step: string;
   readonly phase: string;
   readonly shard: number;
+  readonly plan: { readonly steps: readonly { readonly input: unknown }[] };
 }
 
 interface Pending {
@@ -24,93 +25,103 @@ interface Pending {
   answers: number;
 }
 
+const TIME = 1_700_000_000_000;
+const RUN = `1000.0.${TIME}`;
+const CAUSE = { at: '1000.0', time: TIME };
 const DIGEST = '0123456789abcdef';
 
 /** Counts reports and sends what comes next. */
+class FloorCoordinator {
+  readonly #publisher: RawPublisher;
+  readonly #pending = new Map<string, Pending>();
+
+  constructor(
+    private readonly nc: NatsConnection,
+    private readonly pattern: BenchPattern,
+    private readonly shards: number,
+  ) {
+    this.#publisher = new RawPublisher(nc);
+  }
+
+  onMessage(message: Msg): void {
+    const kind = message.subject.split('.')[2];
+    if (kind === 'decided') return;
+    for (const envelope of message.json<readonly Envelope[]>()) {
+      if (kind === 'begin') this.#begin(envelope);
+      else this.#report(envelope.tx);
+    }
+  }
+
+  #begin({ tx, plan }: Envelope): void {
+    const inputs = plan.steps.map((step) => step.input);
+    this.#pending.set(tx, { inputs, answers: 0 });
+    const first = this.pattern === '2pc' ? PARTICIPANTS.length : 1;
+    for (let index = 0; index < first; index += 1) {
+      this.#command(tx, index, { phase: PHASES[this.pattern].open[0], input: inputs[index] });
+    }
+  }
+
+  #report(tx: string): void {
+    const run = this.#pending.get(tx);
+    if (run === undefined) return;
+    run.answers += 1;
+    const all = PARTICIPANTS.length;
+    if (this.pattern === 'saga') {
+      if (run.answers < all)
+        this.#command(tx, run.answers, { phase: 'execute', input: run.inputs[run.answers] });
+      else {
+        this.#note(tx, 'decision', 'commit');
+        this.#end(tx, 'completed');
+      }
+    } else if (run.answers === all) {
+      this.#note(tx, 'decision', 'commit');
+      for (let index = 0; index < all; index += 1) this.#command(tx, index, { phase: 'commit' });
+    } else if (run.answers === 2 * all) this.#end(tx, 'committed');
+  }
+
+  #command(tx: string, index: number, { phase, input }: { phase: string; input?: unknown }): void {
+    const participant = PARTICIPANTS[index] ?? '';
+    const body = {
+      ...{ v: 1, tx, run: RUN, step: participant, phase, attempt: 1 },
+      ...{ shard: shardOf(tx, this.shards), action: 'work', cause: CAUSE, since: TIME, due: TIME, input },
+    };
+    this.#publisher.add(`${this.pattern}.${participant}.${phase}`, JSON.stringify(body));
+  }
+
+  #note(tx: string, kind: string, value: string): void {
+    const body = { v: 1, tx, run: RUN, kind, at: CAUSE.at, value, digest: DIGEST };
+    this.#publisher.add(
+      `${this.pattern}.coordinator.decided.${shardOf(tx, this.shards)}`,
+      JSON.stringify(body),
+    );
+  }
+
+  #end(tx: string, status: string): void {
+    const outcome = {
+      v: 1,
+      tx,
+      run: RUN,
+      pattern: this.pattern,
+      status,
+      scope: 'all',
+      at: CAUSE.at,
+      time: TIME,
+    };
+    this.nc.publish(`response.${tx}.coordinator.outcome`, JSON.stringify([outcome]));
+    this.#note(tx, 'outcome', status);
+    this.#pending.delete(tx);
+  }
+}
+
 export async function floorCoordinator(
   nc: NatsConnection,
   pattern: BenchPattern,
   shards: number,
 ): Promise<void> {
-  const publisher = new RawPublisher(nc);
-  const pending = new Map<string, Pending>();
-  const command = (tx: string, index: number, phase: string, input?: unknown): void => {
-    const participant = PARTICIPANTS[index] ?? '';
-    const body = {
-      ...{
-        v: 1,
-        tx,
-        run: '1.0.1700000000000',
-        step: participant,
-        phase,
-        attempt: 1,
-        action: 'work',
-        shard: shardOf(tx, shards),
-      },
-      cause: { at: '1000.0', time: 1_700_000_000_000 },
-      since: 1_700_000_000_000,
-      due: 1_700_000_030_000,
-      ...(input === undefined ? {} : { input }),
-    };
-    publisher.add(`${pattern}.${participant}.${phase}`, JSON.stringify(body));
-  };
-  const note = (tx: string, kind: string, value: string): void => {
-    const body = { v: 1, tx, run: '1.0.1700000000000', kind, at: '1000.0', value, digest: DIGEST };
-    publisher.add(`${pattern}.coordinator.decided.${shardOf(tx, shards)}`, JSON.stringify(body));
-  };
-  const end = (tx: string, status: string): void => {
-    const outcome = {
-      v: 1,
-      tx,
-      run: '1.0.1700000000000',
-      pattern,
-      status,
-      scope: 'all',
-      at: '1000.0',
-      time: 1_700_000_000_000,
-    };
-    nc.publish(`response.${tx}.coordinator.outcome`, JSON.stringify([outcome]));
-    note(tx, 'outcome', status);
-    pending.delete(tx);
-  };
-  const all = PARTICIPANTS.length;
-  const onReport2pc = (tx: string, run: Pending): void => {
-    if (run.answers === all) {
-      note(tx, 'decision', 'commit');
-      for (let index = 0; index < all; index += 1) command(tx, index, 'commit');
-    } else if (run.answers === 2 * all) end(tx, 'committed');
-  };
-  const onReportSaga = (tx: string, run: Pending): void => {
-    if (run.answers < all) command(tx, run.answers, 'execute', run.inputs[run.answers]);
-    else {
-      note(tx, 'decision', 'commit');
-      end(tx, 'completed');
-    }
-  };
-  const onReport = pattern === '2pc' ? onReport2pc : onReportSaga;
-  const onMessage = (message: Msg): void => {
-    const kind = message.subject.split('.')[2];
-    if (kind === 'decided') return;
-    for (const envelope of message.json<
-      readonly (Envelope & { plan: { steps: { input: unknown }[] } })[]
-    >()) {
-      if (kind === 'begin') {
-        const inputs = envelope.plan.steps.map((step) => step.input);
-        pending.set(envelope.tx, { inputs, answers: 0 });
-        const first = pattern === '2pc' ? all : 1;
-        for (let index = 0; index < first; index += 1) {
-          command(envelope.tx, index, PHASES[pattern].open[0], inputs[index]);
-        }
-        continue;
-      }
-      const run = pending.get(envelope.tx);
-      if (run === undefined) continue;
-      run.answers += 1;
-      onReport(envelope.tx, run);
-    }
-  };
+  const coordinator = new FloorCoordinator(nc, pattern, shards);
   for (let shard = 0; shard < shards; shard += 1) {
-    await consume(nc, { stream: STREAMS[pattern], filters: [`${pattern}.*.*.${shard}`] }, onMessage);
+    const filters = [`${pattern}.*.*.${shard}`];
+    await consume(nc, { stream: STREAMS[pattern], filters }, (message) => coordinator.onMessage(message));
   }
 }
 
@@ -132,7 +143,7 @@ export async function floorParticipants(nc: NatsConnection, pattern: BenchPatter
               step,
               phase,
               attempt: 1,
-              cause: { at: '1000.0', time: 1_700_000_000_000 },
+              cause: CAUSE,
               answer: 'done',
             };
             publisher.add(`${pattern}.${participant}.report.${shard}`, JSON.stringify(report));
