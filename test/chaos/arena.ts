@@ -3,9 +3,9 @@
  */
 import path from 'node:path';
 import { BANKS, openAccounts, type Bank } from '../../examples/bank/ledger.ts';
-import { transfer, transferSaga, type Place } from '../../examples/bank/plans.ts';
+import { transfer, transferSaga, type Place, type Transfer } from '../../examples/bank/plans.ts';
 import { randomFrom } from '../../examples/demo/bulk.ts';
-import { PhasorError, type BuiltPlan, type Client, type Pattern } from '../../src/index.ts';
+import { PhasorError, saga, type BuiltPlan, type Client, type Pattern } from '../../src/index.ts';
 import type { NatsServerHandle } from '../../src/nats/server/index.ts';
 import { eventually } from '../kit/eventually.ts';
 import { spawnNode, type NodeProcess } from '../kit/exec.ts';
@@ -72,17 +72,24 @@ export class Arena {
 
   /** One more process of the role. */
   async extra(role: Role): Promise<NodeProcess> {
-    const env = {
-      NATS_URL: this.nats.url,
-      BANK_BARRIER: this.barrier,
-      BANK_ACK_WAIT_MS: String(ACK_WAIT_MS),
-    };
-    const started =
-      role === 'coordinator'
-        ? spawnNode(path.join(DIST, 'src/cli/main.js'), ['coordinator', '--log-level', 'error'], { env })
-        : spawnNode(path.join(DIST, 'examples/bank/worker.js'), [role], { env });
+    const started = this.#spawn(role);
     await started.waitForLine(/ready/, READY_MS);
     return started;
+  }
+
+  /** Starts the role's process, which kills itself as it passes the crash point for the nth time. */
+  doom(role: Role, point: string, nth: number): NodeProcess {
+    const started = this.#spawn(role, { PHASOR_CRASH: `${point}:${nth}` });
+    this.#processes.set(role, started);
+    return started;
+  }
+
+  #spawn(role: Role, more: Readonly<Record<string, string>> = {}): NodeProcess {
+    const ackWait = String(ACK_WAIT_MS);
+    const env = { NATS_URL: this.nats.url, BANK_BARRIER: this.barrier, BANK_ACK_WAIT_MS: ackWait, ...more };
+    return role === 'coordinator'
+      ? spawnNode(path.join(DIST, 'src/cli/main.js'), ['coordinator', '--log-level', 'error'], { env })
+      : spawnNode(path.join(DIST, 'examples/bank/worker.js'), [role], { env });
   }
 
   of(role: Role): NodeProcess {
@@ -132,6 +139,16 @@ export interface LoadOptions {
   readonly width: number;
   /** Sets the own ids of several loads apart. Default: `own`. */
   readonly names?: string;
+  /** Large ones find too little money. Default: 4_000. */
+  readonly maxAmount?: number;
+}
+
+/** Gives before it takes: where there is nothing to take, the gift is claimed back. */
+function generous({ from, to, amount }: Transfer): BuiltPlan<'saga'> {
+  return saga('advance')
+    .step('credit', { participant: to.bank, action: 'credit', input: { account: to.account, amount } })
+    .step('debit', { participant: from.bank, action: 'debit', input: { account: from.account, amount } })
+    .build();
 }
 
 /** What the client saw, nothing more: an error says only that it does not know. */
@@ -150,7 +167,7 @@ export class Load {
   readonly #random: () => number;
   readonly #watchers = new Set<() => void>();
   #begun = 0;
-  #failure: unknown;
+  #failure: Error | undefined;
 
   constructor(client: Client, options: LoadOptions) {
     this.#client = client;
@@ -159,7 +176,7 @@ export class Load {
     const lanes = Array.from({ length: options.width }, () => this.#lane());
     this.done = Promise.all(lanes).then(() => undefined);
     this.done.catch((error: unknown) => {
-      this.#failure = error;
+      this.#failure = error instanceof Error ? error : new Error(String(error));
       for (const look of this.#watchers) look();
     });
   }
@@ -168,7 +185,7 @@ export class Load {
   async ended(count: number): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       const look = (): void => {
-        if (this.#failure !== undefined) reject(this.#failure as Error);
+        if (this.#failure !== undefined) reject(this.#failure);
         else if (this.seen.length < count) return;
         else resolve();
         this.#watchers.delete(look);
@@ -206,7 +223,8 @@ export class Load {
     const from = pick();
     let to = pick();
     while (to === from) to = pick();
-    const amount = 1 + Math.floor(this.#random() * 4_000);
-    return (number % 2 === 0 ? transfer : transferSaga)({ from, to, amount });
+    const amount = 1 + Math.floor(this.#random() * (this.#options.maxAmount ?? 4_000));
+    if (number % 2 === 0) return transfer({ from, to, amount });
+    return number % 4 === 1 ? transferSaga({ from, to, amount }) : generous({ from, to, amount });
   }
 }

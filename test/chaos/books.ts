@@ -37,7 +37,7 @@ async function allStories(world: World): Promise<readonly Story[]> {
   for (const pattern of PATTERNS)
     await replayLog(world, { pattern, onStory: (story) => stories.push(story) });
   // A second begin of an own id is a run that never was: it has a verdict, and nothing was commanded.
-  return stories.filter(({ view }) => (view.phase as string) !== 'refused');
+  return stories.filter(({ view }) => view.phase !== 'refused');
 }
 
 function problemsOf({ tx, run, open, outcome, contradictions, view }: Story): readonly string[] {

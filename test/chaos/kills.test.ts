@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { BANKS } from '../../examples/bank/ledger.ts';
 import { randomFrom } from '../../examples/demo/bulk.ts';
-import { Arena, chaosSeed, Load } from './arena.ts';
+import { Arena, chaosSeed, Load, type Barrier } from './arena.ts';
 import { judge } from './books.ts';
 
 const COUNT = 2_000;
@@ -30,9 +30,11 @@ function kills(seed: number): readonly Kill[] {
   return all.sort((a, b) => a.afterEnds - b.afterEnds);
 }
 
-async function survives(strike: (arena: Arena, kill: Kill) => Promise<void>): Promise<void> {
+type Strike = (arena: Arena, kill: Kill) => Promise<void>;
+
+async function survives(strike: Strike, barrier: Barrier = 'none'): Promise<void> {
   const seed = chaosSeed();
-  const arena = await Arena.start('none');
+  const arena = await Arena.start(barrier);
   onTestFinished(() => arena.stop());
   const client = await arena.rig.client('chaos');
   const load = new Load(client, { seed, count: COUNT, width: WIDTH });
@@ -59,13 +61,17 @@ describe('kill -9 during 2,000 transfers', () => {
     });
   }, 120_000);
 
-  it('of workers', async () => {
-    await survives(async (arena, { luck }) => {
-      const bank = BANKS[Math.floor(luck * BANKS.length)] ?? 'sbi';
-      await arena.kill(bank);
-      await arena.launch(bank);
-    });
-  }, 120_000);
+  it.each(['none', 'kv'] as const)(
+    'of workers, with barrier %s',
+    async (barrier) => {
+      await survives(async (arena, { luck }) => {
+        const bank = BANKS[Math.floor(luck * BANKS.length)] ?? 'sbi';
+        await arena.kill(bank);
+        await arena.launch(bank);
+      }, barrier);
+    },
+    120_000,
+  );
 
   it('of the nats-server', async () => {
     await survives(async ({ nats }) => {
