@@ -13,15 +13,14 @@ const [name, journalPath] = process.argv.slice(2);
 if (!/^[a-z][a-z0-9-]{0,31}$/.test(name ?? '') || journalPath === undefined) {
   throw new Error('usage: participant.js NAME JOURNAL');
 }
-const STREAMS = { '2pc': 'DTX_2PC_STREAM', saga: 'DTX_SAGA_STREAM' };
-const PHASES = {
-  open: ['prepare', 'commit-one-phase', 'reserve', 'validate', 'verify', 'execute'],
-  close: ['precommit', 'commit', 'abort', 'compensate', 'cancel', 'release', 'confirm'],
+const PATTERNS = {
+  '2pc': { stream: 'DTX_2PC_STREAM', open: ['prepare', 'commit-one-phase'], close: ['commit', 'abort'] },
+  saga: { stream: 'DTX_SAGA_STREAM', open: ['execute'], close: ['compensate'] },
 };
-const UNDOS = ['abort', 'compensate', 'cancel', 'release'];
+const ACTS = Object.values(PATTERNS).flatMap(({ open }) => open);
+const UNDOS = ['abort', 'compensate'];
 const SLOTS = 8;
 const PULL_MS = 2_000;
-const ACK_WAIT_MS = 30_000;
 const HALF_OF_KEEP_MS = 3.5 * 24 * 3_600_000;
 const STOCK = 100;
 const nanos = (ms) => ms * 1_000_000;
@@ -81,9 +80,10 @@ async function decide(pattern, command, delivered) {
   if (delivered > 2 && command.alone) return { answer: 'unknown', code: 'crashed' };
   if (delivered > 2) return { answer: 'retry', code: 'isolate', mayHaveRun: true };
   if (running.has(key)) return { answer: 'retry', code: 'busy' };
-  const isAct = PHASES.open.includes(phase);
+  const isAct = ACTS.includes(phase);
   const isUndo = UNDOS.includes(phase);
-  if (isAct && known && UNDOS.some((undo) => saidTo(known, undo))) return { answer: 'refused', code: 'late' };
+  const late = isAct && ['commit', ...UNDOS].some((close) => saidTo(known, close));
+  if (late) return { answer: 'refused', code: 'late' };
   const tooOld = !known && !ran && serverTime() - since > HALF_OF_KEEP_MS;
   if (tooOld && (isAct || isUndo)) return { answer: 'stale' };
   if (isUndo && !known && !ran) return record({ key, phase, attempt, said: { answer: 'done' }, units: 0 });
@@ -118,7 +118,8 @@ const CHECKS = {
   cause: (value) => isObject(value) && isPosition(value.at) && isCount(value.time),
 };
 const OPTIONAL = {
-  ...{ __proto__: null, due: isCount, ran: isFlag, alone: isFlag, reply: isFlag, meta: isObject },
+  __proto__: null,
+  ...{ due: isCount, ran: isFlag, alone: isFlag, reply: isFlag, meta: isObject },
   ...{ input: () => true, output: () => true },
 };
 
@@ -191,24 +192,28 @@ async function answer(pattern, command, delivered) {
   nc.publish(`response.${tx}.${name}.${phase}`, JSON.stringify([{ ...report, pattern, meta }]));
 }
 
-/** Creating a consumer that is there with the same configuration changes nothing. */
+/** A consumer that is there, made by whomever, is used as it is. */
 async function attach(pattern, kind) {
+  const { stream, [kind]: phases } = PATTERNS[pattern];
   const durable = `${pattern}-${name}-${kind}`;
   const config = {
-    durable_name: durable,
-    filter_subjects: PHASES[kind].map((phase) => `${pattern}.${name}.${phase}`),
-    ...{ ack_policy: 'explicit', ack_wait: nanos(ACK_WAIT_MS), max_deliver: -1, deliver_policy: 'all' },
-    max_ack_pending: 10_000,
+    ...{ durable_name: durable, deliver_policy: 'all', ack_policy: 'explicit', ack_wait: nanos(30_000) },
+    ...{ max_deliver: -1, max_ack_pending: 10_000, max_waiting: 2_048 },
+    filter_subjects: phases.map((phase) => `${pattern}.${name}.${phase}`),
   };
-  const body = JSON.stringify({ stream_name: STREAMS[pattern], config });
-  const subject = `$JS.API.CONSUMER.DURABLE.CREATE.${STREAMS[pattern]}.${durable}`;
-  const info = (await nc.request(subject, body, { timeout: 10_000 })).json();
+  const ask = async (verb, body) =>
+    (await nc.request(`$JS.API.CONSUMER.${verb}.${stream}.${durable}`, body, { timeout: 10_000 })).json();
+  let info = await ask('INFO');
+  if (info.error?.code === 404) {
+    info = await ask('CREATE', JSON.stringify({ stream_name: stream, action: 'create', config }));
+  }
   if (info.error) throw new Error(`${durable}: ${info.error.description}`);
   sawServerTime(Date.parse(info.ts));
-  return `$JS.API.CONSUMER.MSG.NEXT.${STREAMS[pattern]}.${durable}`;
+  const next = `$JS.API.CONSUMER.MSG.NEXT.${stream}.${durable}`;
+  return { pattern, next, progressMs: info.config.ack_wait / nanos(1) / 3 };
 }
 
-async function serve(pattern, next) {
+async function serve({ pattern, next, progressMs }) {
   const pull = JSON.stringify({ batch: 1, expires: nanos(PULL_MS) });
   while (!stopping) {
     const options = { timeout: 2 * PULL_MS, noMux: true };
@@ -218,7 +223,7 @@ async function serve(pattern, next) {
       if (message?.headers?.code !== 408) await delay(500);
       continue;
     }
-    const alive = setInterval(() => message.respond('+WPI'), ACK_WAIT_MS / 3);
+    const alive = setInterval(() => message.respond('+WPI'), progressMs);
     await receive(pattern, message).finally(() => clearInterval(alive));
     message.respond('+ACK');
   }
@@ -226,13 +231,11 @@ async function serve(pattern, next) {
 
 let stopping = false;
 for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => (stopping = true));
-const attached = [];
-for (const pattern of Object.keys(STREAMS)) {
-  for (const kind of Object.keys(PHASES)) attached.push([pattern, await attach(pattern, kind)]);
+const consumers = [];
+for (const pattern of Object.keys(PATTERNS)) {
+  for (const kind of ['open', 'close']) consumers.push(await attach(pattern, kind));
 }
 console.log(`${name} is ready`);
-await Promise.all(
-  attached.flatMap(([pattern, next]) => Array.from({ length: SLOTS }, () => serve(pattern, next))),
-);
+await Promise.all(Array.from({ length: SLOTS }, () => consumers.map(serve)).flat());
 await nc.drain();
 closeSync(journal);

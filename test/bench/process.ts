@@ -31,6 +31,9 @@ async function product(role: string, pattern: BenchPattern, url: string): Promis
   return undefined;
 }
 
+// Leaves by the door, so that `node --cpu-prof dist/test/bench/main.js` writes a profile of every process.
+process.once('SIGTERM', () => process.exit(0));
+
 const [side = '', role = '', pattern = '', url = '', shards = ''] = process.argv.slice(2);
 const client =
   side === 'floor'

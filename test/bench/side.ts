@@ -40,7 +40,7 @@ export class Side {
     const processes = {} as Record<Role, ChildProcess>;
     let lines: Interface | undefined;
     for (const role of ROLES) {
-      const args = [script, name, role, pattern, nats.url, String(shards)];
+      const args = [...process.execArgv, script, name, role, pattern, nats.url, String(shards)];
       const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] });
       processes[role] = child;
       lines = createInterface({ input: child.stdout });
@@ -72,7 +72,16 @@ export class Side {
   }
 
   async stop(): Promise<void> {
-    for (const child of Object.values(this.#processes)) child.kill('SIGKILL');
+    await Promise.all(
+      Object.values(this.#processes).map(
+        (child) =>
+          new Promise<void>((resolve) => {
+            child.once('exit', () => resolve());
+            child.removeAllListeners('error');
+            child.kill('SIGTERM');
+          }),
+      ),
+    );
     await this.started.nats.stop();
   }
 }

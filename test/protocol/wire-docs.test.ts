@@ -3,7 +3,14 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { fnv1a32, shardOf } from '../../src/kernel/hash.ts';
 import { streamOf } from '../../src/kernel/subjects.ts';
-import { ANSWERS, CLOSE_PHASES, OPEN_PHASES, PATTERNS, STATUSES } from '../../src/kernel/vocabulary.ts';
+import {
+  ANSWERS,
+  CLOSE_PHASES,
+  isOpenPhase,
+  OPEN_PHASES,
+  PATTERNS,
+  STATUSES,
+} from '../../src/kernel/vocabulary.ts';
 import { beginSchema } from '../../src/protocol/envelopes.ts';
 import * as limits from '../../src/protocol/limits.ts';
 import { compilePlan } from '../../src/protocol/plan.ts';
@@ -71,7 +78,14 @@ describe('facts in docs/wire.md', () => {
   });
 
   it('name the filters of both consumers', () => {
-    for (const phase of [...OPEN_PHASES, ...CLOSE_PHASES]) expect(docs).toContain(`\`2pc.payment.${phase}\``);
+    for (const pattern of ['2pc', 'saga'] as const) {
+      for (const kind of ['open', 'close'] as const) {
+        const row = new RegExp(`\\| \`${pattern}-payment-${kind}\` +\\| (.*?) +\\|`).exec(docs)?.[1] ?? '';
+        const phases = policies.PATTERN_PHASES[pattern].filter((it) => isOpenPhase(it) === (kind === 'open'));
+        const filters = phases.map((phase) => `\`${pattern}.payment.${phase}\``);
+        expect(row.split(', ').sort(), `${pattern} ${kind}`).toEqual(filters.sort());
+      }
+    }
   });
 
   it('give right vectors of the shard hash', () => {

@@ -27,7 +27,7 @@ interface Pending {
 
 const TIME = 1_700_000_000_000;
 const RUN = `1000.0.${TIME}`;
-const CAUSE = { at: '1000.0', time: TIME };
+const CAUSE = `{"at":"1000.0","time":${TIME}}`;
 const DIGEST = '0123456789abcdef';
 
 /** Counts reports and sends what comes next. */
@@ -81,33 +81,25 @@ class FloorCoordinator {
 
   #command(tx: string, index: number, { phase, input }: { phase: string; input?: unknown }): void {
     const participant = PARTICIPANTS[index] ?? '';
-    const body = {
-      ...{ v: 1, tx, run: RUN, step: participant, phase, attempt: 1 },
-      ...{ shard: shardOf(tx, this.shards), action: 'work', cause: CAUSE, since: TIME, due: TIME, input },
-    };
-    this.#publisher.add(`${this.pattern}.${participant}.${phase}`, JSON.stringify(body));
+    const rest = input === undefined ? '' : `,"input":${JSON.stringify(input)}`;
+    this.#publisher.add(
+      `${this.pattern}.${participant}.${phase}`,
+      `{"v":1,"tx":"${tx}","run":"${RUN}","step":"${participant}","phase":"${phase}","attempt":1,"shard":${shardOf(tx, this.shards)},"action":"work","cause":${CAUSE},"since":${TIME},"due":${TIME}${rest}}`,
+    );
   }
 
   #note(tx: string, kind: string, value: string): void {
-    const body = { v: 1, tx, run: RUN, kind, at: CAUSE.at, value, digest: DIGEST };
     this.#publisher.add(
       `${this.pattern}.coordinator.decided.${shardOf(tx, this.shards)}`,
-      JSON.stringify(body),
+      `{"v":1,"tx":"${tx}","run":"${RUN}","kind":"${kind}","at":"1000.0","value":"${value}","digest":"${DIGEST}"}`,
     );
   }
 
   #end(tx: string, status: string): void {
-    const outcome = {
-      v: 1,
-      tx,
-      run: RUN,
-      pattern: this.pattern,
-      status,
-      scope: 'all',
-      at: CAUSE.at,
-      time: TIME,
-    };
-    this.nc.publish(`response.${tx}.coordinator.outcome`, JSON.stringify([outcome]));
+    this.nc.publish(
+      `response.${tx}.coordinator.outcome`,
+      `[{"v":1,"tx":"${tx}","run":"${RUN}","pattern":"${this.pattern}","status":"${status}","scope":"all","at":"1000.0","time":${TIME}}]`,
+    );
     this.#note(tx, 'outcome', status);
     this.#pending.delete(tx);
   }
@@ -136,17 +128,10 @@ export async function floorParticipants(nc: NatsConnection, pattern: BenchPatter
         { stream: STREAMS[pattern], filters, durable: `floor-${pattern}-${participant}-${kind}` },
         (message) => {
           for (const { tx, run, step, phase, shard } of message.json<readonly Envelope[]>()) {
-            const report = {
-              v: 1,
-              tx,
-              run,
-              step,
-              phase,
-              attempt: 1,
-              cause: CAUSE,
-              answer: 'done',
-            };
-            publisher.add(`${pattern}.${participant}.report.${shard}`, JSON.stringify(report));
+            publisher.add(
+              `${pattern}.${participant}.report.${shard}`,
+              `{"v":1,"tx":"${tx}","run":"${run}","step":"${step}","phase":"${phase}","attempt":1,"cause":${CAUSE},"answer":"done"}`,
+            );
           }
           message.respond('+ACK');
         },
@@ -172,10 +157,13 @@ export function floorClient(nc: NatsConnection, shards: number): (load: Load) =>
   return (load) =>
     closedLoop(load, () => {
       const tx = `${process.pid.toString(36).toUpperCase().padStart(6, '0')}${(count += 1).toString(36).toUpperCase().padStart(20, '0')}`;
-      const body = { v: 1, tx, id: 'fresh', shards, plan: load.plan };
       return new Promise<string>((resolve) => {
         waiting.set(tx, resolve);
-        publisher.add(`${load.pattern}.client.begin.${shardOf(tx, shards)}`, JSON.stringify(body));
+        const head = `{"v":1,"tx":"${tx}","id":"fresh","shards":${shards},"plan":`;
+        publisher.add(
+          `${load.pattern}.client.begin.${shardOf(tx, shards)}`,
+          `${head}${JSON.stringify(load.plan)}}`,
+        );
       });
     });
 }
