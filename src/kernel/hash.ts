@@ -51,4 +51,6 @@ export function mixDigest(digest: Digest, input: { seq: number; index: number; s
 
 /** 16 hexadecimal digits. */
 export const digestHex = (digest: Digest): string => hex8(digest.hi) + hex8(digest.lo);
-const hex8 = (lane: number): string => (lane >>> 0).toString(16).padStart(8, '0');
+
+const HEX16 = Array.from({ length: 0x10000 }, (_, value) => value.toString(16).padStart(4, '0'));
+const hex8 = (lane: number): string => (HEX16[lane >>> 16] ?? '') + (HEX16[lane & 0xffff] ?? '');

@@ -85,22 +85,23 @@ export function conflictNote(run: RunRecord, note: DecidedEnvelope): string {
   return JSON.stringify(conflict);
 }
 
-export function outcomeEnvelope(run: RunRecord, outcome: OutcomeBody): OutcomeEnvelope {
+export const outcomeEnvelope = (run: RunRecord, outcome: OutcomeBody): OutcomeEnvelope =>
+  JSON.parse(outcomeText(run, outcome)) as OutcomeEnvelope;
+
+/** An outcome as its caller is told it. */
+export function outcomeText(run: RunRecord, outcome: OutcomeBody, duplicate = false): string {
   const { at, time } = run.outcome ?? run.decision ?? run.begun;
   const { status, code, message, step, outputs, attention } = outcome;
-  const envelope: OutcomeEnvelope = {
-    ...named(run),
-    pattern: run.facts.pattern,
-    status,
-    scope: 'all',
-    at,
-    time: Math.max(time, run.clockMs),
-  };
-  if (run.begin.meta !== undefined) envelope.meta = run.begin.meta;
-  if (code !== undefined) envelope.code = code;
-  if (message !== undefined) envelope.message = message;
-  if (step !== undefined) envelope.step = step;
-  if (outputs !== undefined) envelope.outputs = { ...outputs };
-  if (attention === true) envelope.attention = true;
-  return envelope;
+  const { meta } = run.begin;
+  let text =
+    `${opening(run)},"pattern":"${run.facts.pattern}","status":"${status}","scope":"all"` +
+    `,"at":"${at}","time":${Math.max(time, run.clockMs)}`;
+  if (meta !== undefined) text += `,"meta":${JSON.stringify(meta)}`;
+  if (code !== undefined) text += `,"code":${JSON.stringify(code)}`;
+  if (message !== undefined) text += `,"message":${JSON.stringify(message)}`;
+  if (step !== undefined) text += `,"step":"${step}"`;
+  if (outputs !== undefined) text += `,"outputs":${JSON.stringify(outputs)}`;
+  if (attention === true) text += ',"attention":true';
+  if (duplicate) text += ',"duplicate":true';
+  return `${text}}`;
 }

@@ -1,5 +1,5 @@
 /** From a message of the log to the inputs a fold takes: the same for coordinators and auditors. */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { Digest } from '../kernel/hash.ts';
 import { parseInputSubject, type InputAddress } from '../kernel/subjects.ts';
 import type { LogMessage } from '../ports/log.ts';
@@ -9,7 +9,7 @@ import { parseInput } from '../protocol/guards.ts';
 
 /** First 64 bits of the SHA-256 of the raw message: computed once a message (Rule 4). */
 export function shaOf(data: Uint8Array): Digest {
-  const digest = createHash('sha256').update(data).digest();
+  const digest = hash('sha256', data, 'buffer');
   return { hi: digest.readInt32BE(0), lo: digest.readInt32BE(4) };
 }
 

@@ -1,23 +1,26 @@
-import type { RunId } from '../kernel/position.ts';
 import type { OutcomeEnvelope } from '../protocol/envelopes.ts';
 
-/** The last outcomes in memory: answers most late questions without reading the log. */
+/**
+ * The last outcomes in memory, as JSON text: they answer most late questions without reading the log. Two generations
+ * instead of single evictions: nothing is ever deleted from a map, and at least `capacity` outcomes are kept.
+ */
 export class RecentOutcomes {
-  readonly #byTx = new Map<string, OutcomeEnvelope>();
+  #young = new Map<string, string>();
+  #old = new Map<string, string>();
 
-  constructor(private readonly capacity = 20_000) {}
+  constructor(private readonly capacity = 10_000) {}
 
-  add(outcome: OutcomeEnvelope): void {
-    // Re-inserted, so that the map's order is the order of ends.
-    this.#byTx.delete(outcome.tx);
-    this.#byTx.set(outcome.tx, outcome);
-    if (this.#byTx.size <= this.capacity) return;
-    const [oldest] = this.#byTx.keys();
-    if (oldest !== undefined) this.#byTx.delete(oldest);
+  add(tx: string, outcome: string): void {
+    if (this.#young.size >= this.capacity) {
+      this.#old = this.#young;
+      this.#young = new Map();
+    }
+    this.#young.set(tx, outcome);
   }
 
-  find(tx: string, run?: RunId): OutcomeEnvelope | undefined {
-    const outcome = this.#byTx.get(tx);
-    return run === undefined || outcome?.run === run ? outcome : undefined;
+  /** The latest outcome told of this transaction. */
+  find(tx: string): OutcomeEnvelope | undefined {
+    const text = this.#young.get(tx) ?? this.#old.get(tx);
+    return text === undefined ? undefined : (JSON.parse(text) as OutcomeEnvelope);
   }
 }

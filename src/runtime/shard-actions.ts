@@ -5,7 +5,7 @@ import { isUndoPhase, type Pattern } from '../kernel/vocabulary.ts';
 import type { PhaseMonitor } from '../reliability/phase-monitor.ts';
 import type { World } from '../ports/world.ts';
 import type { ShardFacts } from '../protocol/admission.ts';
-import type { DeadlineEnvelope, DecidedEnvelope, OutcomeEnvelope } from '../protocol/envelopes.ts';
+import type { DeadlineEnvelope, DecidedEnvelope } from '../protocol/envelopes.ts';
 import type { FoldInput, FoldSink } from '../protocol/fold-sink.ts';
 import type { ShardFold } from '../protocol/fold.ts';
 import type { AttentionItem, CommandEffect, Mark, OutcomeBody, Timer } from '../protocol/machine.ts';
@@ -18,6 +18,7 @@ import {
   decisionNote,
   outcomeEnvelope,
   outcomeNote,
+  outcomeText,
   verdictNote,
 } from './notes.ts';
 import type { OutcomeKeys } from './outcome-keys.ts';
@@ -154,29 +155,33 @@ export class ShardActions implements FoldSink {
   }
 
   told(run: RunRecord, outcome: OutcomeBody, ended: boolean): void {
-    const envelope = outcomeEnvelope(run, outcome);
-    if (ended) this.#shared.recent.add(envelope);
+    const text = outcomeText(run, outcome);
+    const { tx } = run.facts;
+    if (ended) this.#shared.recent.add(tx, text);
     if (!this.live) {
       this.#moved.add(run);
       return;
     }
-    const wanted = run.begin.reply ?? ['outcome'];
     this.#shared.world.passing('c8');
-    if (wanted.includes('outcome')) this.#tell(envelope);
-    if (ended && run.duplicates > 0) this.#tell({ ...envelope, duplicate: true });
+    if (run.begin.reply?.includes('outcome') !== false) this.#tell(tx, text);
+    if (ended && run.duplicates > 0) this.#tell(tx, outcomeText(run, outcome, true));
   }
 
   judged(run: RunRecord, verdict: 'duplicate' | 'mismatch', of: RunId | undefined): void {
     if (!this.live) return;
     if (verdict === 'mismatch') {
       const message = `this id names run ${of ?? 'unknown'}, begun with another plan`;
-      return this.#tell(outcomeEnvelope(run, { status: 'mismatch', code: 'plan-differs', message }));
+      return this.#tell(
+        run.facts.tx,
+        outcomeText(run, { status: 'mismatch', code: 'plan-differs', message }),
+      );
     }
     this.#inBackground(run, 'duplicate', async () => {
       const { keys, pattern } = this.#shared;
       const found = await keys.find(pattern, run.facts.tx);
       // Without an outcome the run is still open, and tells its duplicates when it ends.
-      if (found?.outcome !== undefined) this.#tell({ ...found.outcome, duplicate: true });
+      if (found?.outcome === undefined) return;
+      this.#tell(run.facts.tx, JSON.stringify({ ...found.outcome, duplicate: true }));
     });
   }
 
@@ -239,9 +244,11 @@ export class ShardActions implements FoldSink {
     this.#shared.inputs.add(subject, text);
   }
 
-  #tell(envelope: OutcomeEnvelope): void {
-    const subject = subjects.response(envelope.tx, 'coordinator', 'outcome');
-    this.#shared.world.bus.publish(subject, Buffer.from(`[${JSON.stringify(envelope)}]`));
+  #tell(tx: string, outcome: string): void {
+    this.#shared.world.bus.publish(
+      subjects.response(tx, 'coordinator', 'outcome'),
+      Buffer.from(`[${outcome}]`),
+    );
   }
 
   async #judge(run: RunRecord): Promise<void> {
