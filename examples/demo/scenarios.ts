@@ -218,7 +218,7 @@ export async function storyOf(
   { tx, pattern }: { readonly tx: string; readonly pattern: Pattern },
 ): Promise<Story | undefined> {
   let found: Story | undefined;
-  await replayLog(connection.world, { pattern, tx, onStory: (story) => (found = story) });
+  await replayLog(connection.world, { pattern, txs: [tx], onStory: (story) => (found = story) });
   return found;
 }
 

@@ -31,7 +31,7 @@ export async function replayAll(world: World, choices: ReplayChoices): Promise<v
     try {
       await replayLog(world, {
         pattern,
-        ...(tx === undefined ? {} : { tx }),
+        ...(tx === undefined ? {} : { txs: [tx] }),
         ...(sinceMs === undefined ? {} : { sinceMs }),
         onStory,
         onProblem: (problem) => onProblem?.({ pattern, ...problem }),

@@ -9,7 +9,15 @@ import { nanosOf } from './units.ts';
 const MAX_ACK_PENDING = 10_000;
 const MAX_WAITING = 2_048;
 
-/** A pure function of the options: every worker of a participant asks for the very same consumer. */
+/**
+ * A pure function of the options: every worker of a participant asks for the very same consumer.
+ *
+ * It begins at the stream's start: a participant must not miss what was commanded before its first worker came. So one
+ * that was deleted and made again delivers all commands once more, years-old ones too. The barrier makes that safe:
+ * what it remembers it answers from its record, and without a record an act or a finish older than half of what it
+ * keeps is `stale` (barrier-table.ts); reports about ended runs are dropped. Barrier `none` leaves old finishes and
+ * undos to its handlers, which answer a repeated call the same.
+ */
 export function durableConfig({ durable, filters, ackWaitMs }: WorkOptions): ApiRecord {
   return {
     name: durable,

@@ -107,12 +107,22 @@ export class NatsLog implements Log {
     throw refusal(answer.error, { what: subject, details: { stream, seq }, otherwise: 'REQUEST_REFUSED' });
   }
 
+  async subjects(stream: string, filter: Subject): Promise<readonly string[]> {
+    const subject = `$JS.API.STREAM.INFO.${apiName(stream)}`;
+    return subjectsIn(await callApi(this.#handle, { subject, body: { subjects_filter: filter } }));
+  }
+
   async state(stream: string): Promise<StreamState> {
     return streamState(
       stream,
       await callApi(this.#handle, { subject: `$JS.API.STREAM.INFO.${apiName(stream)}` }),
     );
   }
+}
+
+function subjectsIn(info: ApiRecord): readonly string[] {
+  const found = record(info['state'])['subjects'];
+  return found === undefined ? [] : Object.keys(record(found));
 }
 
 function streamState(stream: string, info: ApiRecord): StreamState {

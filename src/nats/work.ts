@@ -174,7 +174,7 @@ class Source implements WorkSource {
     void this.#heal();
   }
 
-  /** Until it works or is closed: a consumer that has vanished is made again, from the stream's start. */
+  /** Until it works or is closed: a consumer that has vanished is made again, from the stream's start (`durableConfig`). */
   async #heal(): Promise<void> {
     this.#healing = true;
     let lastProblem = '';
@@ -256,8 +256,8 @@ class NatsDelivery implements Delivery {
     this.#settled();
   }
 
-  /** Fire and forget: with the connection closed the delivery comes again. */
+  /** Fire and forget: with the connection closed or draining the delivery comes again. */
   #send(answer: Uint8Array): void {
-    if (!this.#nc.isClosed()) this.#nc.publish(this.#reply, answer);
+    if (!this.#nc.isClosed() && !this.#nc.isDraining()) this.#nc.publish(this.#reply, answer);
   }
 }

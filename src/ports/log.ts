@@ -78,4 +78,6 @@ export interface Log {
   /** The message at `seq`, or undefined when the stream does not hold it. */
   get(stream: string, seq: number): Promise<LogMessage | undefined>;
   state(stream: string): Promise<StreamState>;
+  /** The subjects of a stream's messages that match the filter, in no particular order. */
+  subjects(stream: string, filter: Subject): Promise<readonly string[]>;
 }

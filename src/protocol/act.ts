@@ -191,7 +191,8 @@ function failed(
   report: Pick<Report, 'answer' | 'code' | 'retryAfter'>,
   context: ActContext,
 ): Advance {
-  if (report.answer === 'retry' && report.code === 'isolate') {
+  // An act that is alone already cannot be isolated further: then it is a retry like any other.
+  if (report.answer === 'retry' && report.code === 'isolate' && act.alone !== true) {
     return {
       type: 'commanded',
       act: nextAttempt(act, context.mark, { policy: context.policy, alone: true }),

@@ -2,6 +2,7 @@
 import { shardOf } from '../kernel/hash.ts';
 import { ulidTimeMs } from '../kernel/ids.ts';
 import type { Pattern } from '../kernel/vocabulary.ts';
+import { quoted } from './bounded.ts';
 import type { CompiledPlan } from './compiled-plan.ts';
 import type { BeginEnvelope } from './envelopes.ts';
 import { compilePlan } from './plan.ts';
@@ -45,7 +46,10 @@ export function admit(shard: ShardFacts, begin: BeginEnvelope, arrival: BeginArr
     if (refusal !== undefined) return { admitted: false, refusal };
   }
   const compiled = compilePlan(shard.pattern, begin.plan);
-  if (!compiled.ok) return refuse('plan-invalid', `${compiled.problem.field}: ${compiled.problem.problem}`);
+  if (!compiled.ok) {
+    const { field, problem } = compiled.problem;
+    return refuse('plan-invalid', `${quoted(field)}: ${problem}`);
+  }
   return { admitted: true, plan: compiled.plan };
 }
 

@@ -4,13 +4,16 @@
  *
  * Invariants:
  *  F1 an input that changes nothing leaves no trace: not in the run's clock, not in its digest (Rules 1, 2 and 4);
- *  F2 a run leaves memory only after its outcome (or refusal) note has been read back (Rules 4 and 7);
- *  F3 what names another run, another sender than its subject, or nobody, never reaches a machine (Rule 8).
+ *  F2 a run leaves memory only after its outcome (or refusal) note has been read back, and a contradicted one only
+ *     after an operator acted (Rules 4 and 7);
+ *  F3 what names another run, another sender than its subject, or nobody, never reaches a machine (Rule 8);
+ *  F4 while a run is frozen nothing is commanded, told or ended; what its state implies follows the thaw (Rule 4).
  */
 import { mixDigest } from '../kernel/hash.ts';
-import { comparePositions, position, runId, type Position, type RunId } from '../kernel/position.ts';
+import { position, type Position, type RunId } from '../kernel/position.ts';
 import type { Decision, OperatorAction, Status } from '../kernel/vocabulary.ts';
 import { admit, type ShardFacts } from './admission.ts';
+import { boundedWhy } from './bounded.ts';
 import type {
   BeginEnvelope,
   CancelEnvelope,
@@ -22,9 +25,10 @@ import type {
   SignalEnvelope,
 } from './envelopes.ts';
 import { deadlineEvent, operatorEvent, reportedEvent } from './fold-events.ts';
-import type { Mark, MachineEvent, OutcomeBody, Step } from './machine.ts';
+import { isLostLog, isStart, markOf, mayCancel, maySignal, recordOf, type Survived } from './fold-rules.ts';
+import type { AttentionItem, Mark, MachineEvent, OutcomeBody, Step } from './machine.ts';
 import { FIRST_VERSION, machineOf } from './registry.ts';
-import { derived, emptyPlan, isOpen, matches, newRun, type Refusal, type RunRecord } from './run.ts';
+import { conflictItem, derived, isOpen, matches, timersOf, type Refusal, type RunRecord } from './run.ts';
 import type { FoldInput, FoldSink } from './fold-sink.ts';
 
 export class ShardFold {
@@ -33,7 +37,7 @@ export class ShardFold {
   /** The run that a transaction's id names now: the open one, else the first that waits for its verdict. */
   readonly #named = new Map<string, RunRecord>();
   #version = FIRST_VERSION;
-  #survived: { readonly at: Position; readonly timeMs: number } | undefined;
+  #survived: Survived | undefined;
 
   constructor(
     readonly facts: ShardFacts,
@@ -53,14 +57,9 @@ export class ShardFold {
   fold(input: FoldInput): void {
     const { sender, kind } = input.address;
     const trusted = sender === 'coordinator' || sender === 'operator';
-    if (trusted && input.natsHeaders) {
-      this.sink.dead(input, 'Nats-* headers are not allowed on coordinator and operator inputs');
-      return;
-    }
-    if (sender === 'operator') {
-      this.#operator(input, kind as OperatorAction);
-      return;
-    }
+    if (trusted && input.natsHeaders)
+      return this.sink.dead(input, 'Nats-* headers are not allowed on coordinator and operator inputs');
+    if (sender === 'operator') return this.#operator(input, kind as OperatorAction);
     switch (kind) {
       case 'begin':
         return this.#begin(input, input.envelope as BeginEnvelope);
@@ -82,49 +81,42 @@ export class ShardFold {
   }
 
   #begin(input: FoldInput, begin: BeginEnvelope): void {
-    const { sender } = input.address;
     // A fresh id is only ever sent again as the identical message: a second one is the first.
     if (begin.id === 'fresh' && this.#named.has(begin.tx)) return;
-    const admission = admit(this.facts, begin, {
-      sender,
-      timeMs: input.timeMs,
-      identified: input.identified,
-    });
+    const { address, timeMs, identified } = input;
+    const admission = admit(this.facts, begin, { sender: address.sender, timeMs, identified });
     const machine = machineOf(this.facts.pattern, this.#version);
     if (machine === undefined) {
       this.sink.halt(`machine version ${this.#version} of ${this.facts.pattern} is unknown to this build`);
       return;
     }
-    const begun: Mark = { at: position(input.seq, input.index), time: input.timeMs };
-    const plan = admission.admitted ? admission.plan : emptyPlan(this.facts.pattern, begin.plan.name);
-    const facts = { pattern: this.facts.pattern, tx: begin.tx, run: runId(begun.at, begun.time), plan };
-    const run = newRun({ facts, machine, begin, begun, sender, input });
+    const { pattern } = this.facts;
+    const plan = admission.admitted ? admission.plan : undefined;
+    const run = recordOf(input, begin, { pattern, machine, plan });
     this.runs.set(run.facts.run, run);
     if (!this.#named.has(begin.tx)) this.#named.set(begin.tx, run);
     this.sink.accepted(run, input);
     if (!admission.admitted) return this.#refuse(run, admission.refusal);
     if (begin.id === 'own') return this.sink.decided(run, 'verdict');
-    this.#activate(run, begun);
+    this.#activate(run, run.begun);
   }
 
   #refuse(run: RunRecord, refusal: Refusal): void {
     run.phase = 'refused';
-    run.refusal = refusal;
-    this.sink.decided(run, 'refusal');
-    this.sink.told(run, { status: 'refused', ...refusal }, true);
+    run.refusal = boundedWhy(refusal);
+    this.#announce(run);
   }
 
-  /** The run is admitted: it starts now, or waits for `startAt`. */
+  /** The run is admitted: it starts now, or waits for `startAt`, or for its thaw. */
   #activate(run: RunRecord, mark: Mark): void {
     this.#named.set(run.facts.tx, run);
+    run.phase = 'scheduled';
+    if (run.frozen !== undefined) return;
     const { startAt } = run.begin;
     if (run.earlyCancel !== undefined) {
       return this.#end(run, mark, { status: 'cancelled', code: 'cancelled', message: run.earlyCancel });
     }
-    if (startAt !== undefined && startAt > mark.time) {
-      run.phase = 'scheduled';
-      return this.sink.armed(run, startAt);
-    }
+    if (startAt !== undefined && startAt > mark.time) return this.sink.armed(run, startAt);
     run.phase = 'active';
     this.#carry(run, run.machine.start(run.facts, mark), mark);
   }
@@ -141,7 +133,7 @@ export class ShardFold {
       );
     }
     const mark = markOf(run, input);
-    if (this.#isLostLog(report)) this.#attend(report, 'lost-log', mark.at);
+    if (isLostLog(report, this.#survived)) this.#attend(report, 'lost-log', mark.at);
     this.#apply(run, input, reportedEvent(mark, report));
   }
 
@@ -155,24 +147,14 @@ export class ShardFold {
     this.sink.attend(this.runs.get(run), { tx, run, step, phase, code, raised });
   }
 
-  /** Its cause was in a part of the log that a recovery gave up (Rule 5). */
-  #isLostLog(report: ReportEnvelope): boolean {
-    const survived = this.#survived;
-    if (survived === undefined || report.cause.time >= survived.timeMs) return false;
-    return comparePositions(report.cause.at, survived.at) > 0;
-  }
-
   #deadline(input: FoldInput, deadline: DeadlineEnvelope): void {
     const run = this.#find(deadline);
     if (run === undefined) return;
     const mark = markOf(run, input);
     if (run.phase === 'active') this.#apply(run, input, deadlineEvent(mark, deadline));
-    else if (run.phase === 'scheduled' && deadline.kind === 'start' && deadline.armed === run.begun.at) {
-      if (mark.time >= (run.begin.startAt ?? 0)) {
-        this.#accept(run, input);
-        run.phase = 'active';
-        this.#carry(run, run.machine.start(run.facts, mark), mark);
-      }
+    else if (isStart(run, deadline, mark)) {
+      this.#accept(run, input);
+      this.#activate(run, mark);
     }
     this.sink.deadlineRead(run, deadline, mark);
   }
@@ -180,9 +162,8 @@ export class ShardFold {
   #signal(input: FoldInput, signal: SignalEnvelope): void {
     const run = this.#find(signal);
     if (run === undefined || !isOpen(run)) return;
-    const allowed = run.begin.allow?.signal?.[signal.name] ?? [run.sender];
     const { sender } = input.address;
-    if (sender !== 'operator' && !allowed.includes(sender))
+    if (!maySignal(run, sender, signal.name))
       return this.sink.dead(input, `${sender} may not signal ${signal.name}`);
     if (run.signals.includes(signal.name)) return;
     run.signals = [...run.signals, signal.name];
@@ -198,10 +179,7 @@ export class ShardFold {
     const run = this.#find(cancel);
     if (run === undefined || !isOpen(run)) return;
     const { sender } = input.address;
-    const allowed = run.begin.allow?.cancel ?? [run.sender];
-    if (sender !== 'operator' && sender !== 'coordinator' && !allowed.includes(sender)) {
-      return this.sink.dead(input, `${sender} may not cancel this run`);
-    }
+    if (!mayCancel(run, sender)) return this.sink.dead(input, `${sender} may not cancel this run`);
     const mark = markOf(run, input);
     if (run.phase === 'active') {
       return this.#apply(run, input, { type: 'cancelled', mark, reason: cancel.reason });
@@ -229,33 +207,57 @@ export class ShardFold {
     if (action === 'signal') return this.#signal(input, input.envelope as SignalEnvelope);
     const run = this.#find(input.envelope as { readonly tx: string; readonly run: RunId });
     if (run === undefined) return;
-    // An ended run whose written outcome contradicts this fold waits only to be seen by a person.
-    if (run.phase === 'ended' && run.frozen !== undefined) return this.#leave(run);
-    if (!isOpen(run)) return;
-    const thawed = run.frozen !== undefined;
-    if (thawed) {
-      run.frozen = undefined;
+    if (run.frozen !== undefined) this.#thaw(run, input, action);
+    else if (run.phase === 'active') {
+      this.#apply(run, input, operatorEvent(markOf(run, input), action, input.envelope));
+    } else if (action === 'cancel') this.#cancel(input, input.envelope as CancelEnvelope);
+    else if (action === 'kill' && isOpen(run)) {
       this.#accept(run, input);
+      this.#kill(run, input);
     }
+  }
+
+  /** Any input of an operator thaws the run. What it implies by itself is still held, and released with the rest. */
+  #thaw(run: RunRecord, input: FoldInput, action: Exclude<OperatorAction, 'recover' | 'signal'>): void {
+    this.#accept(run, input);
     const mark = markOf(run, input);
-    if (run.phase === 'active') this.#apply(run, input, operatorEvent(mark, action, input.envelope));
-    else if (action === 'cancel') this.#cancel(input, input.envelope as CancelEnvelope);
-    else if (action === 'kill') {
-      this.#accept(run, input);
-      this.#named.set(run.facts.tx, run);
-      this.#end(run, mark, {
-        status: 'killed',
-        code: 'killed',
-        message: (input.envelope as OperatorEnvelopes['kill']).reason,
-      });
-    }
-    if (thawed && run.phase === 'active') {
-      for (const command of run.machine.outstanding(run.facts, run.state)) this.sink.command(run, command);
-    }
+    if (run.phase === 'active') {
+      const event = operatorEvent(mark, action, input.envelope);
+      this.#carry(run, run.machine.step(run.facts, run.state, event), mark);
+    } else if (action === 'cancel') run.earlyCancel ??= (input.envelope as CancelEnvelope).reason;
+    run.frozen = undefined;
+    run.thawed = mark.at;
+    run.contradicted = undefined;
+    if (!isOpen(run)) {
+      if (run.noted) this.#leave(run);
+      else this.#announce(run);
+    } else if (action === 'kill' && run.phase !== 'active') this.#kill(run, input);
+    else if (run.phase === 'scheduled') this.#activate(run, mark);
+    else if (run.phase === 'active') this.#release(run, mark);
+  }
+
+  /** Everything that the state of a thawed run implies. */
+  #release(run: RunRecord, mark: Mark): void {
+    const { held } = run;
+    run.held = undefined;
+    if (held?.ends === true) return this.#end(run, mark, held.outcome);
+    if (held !== undefined) this.#tell(run, held.outcome);
+    for (const command of run.machine.outstanding(run.facts, run.state)) this.sink.command(run, command);
+    for (const timer of timersOf(run)) this.sink.armed(run, timer.dueMs);
+  }
+
+  /** Of a run that has not begun yet. */
+  #kill(run: RunRecord, input: FoldInput): void {
+    const { reason } = input.envelope as OperatorEnvelopes['kill'];
+    // While it awaits its verdict, another run of this id may be open: that one keeps the name.
+    if (!this.#named.has(run.facts.tx)) this.#named.set(run.facts.tx, run);
+    this.#end(run, markOf(run, input), { status: 'killed', code: 'killed', message: reason });
   }
 
   #decided(input: FoldInput, note: DecidedEnvelope): void {
     const run = this.#find(note);
+    // A note on a run that has left is ignored, also one that contradicts the outcome it left with: this fold no longer
+    // knows what it derived. The fold that wrote the note was contradicted in turn, and keeps its run (Rule 4).
     if (run === undefined) return;
     switch (note.kind) {
       case 'verdict':
@@ -266,30 +268,31 @@ export class ShardFold {
         return;
       case 'outcome':
         if (!matches(run.outcome, note)) return this.#contradiction(run, note);
-        return this.#leave(run);
+        return this.#noted(run);
       case 'conflict':
         if (run.frozen !== undefined) return;
         run.frozen = position(input.seq, input.index);
         this.#accept(run, input);
-        this.sink.attend(run, {
-          tx: run.facts.tx,
-          run: run.facts.run,
-          step: '',
-          phase: 'abort',
-          code: 'decided-conflict',
-          raised: run.frozen,
-        });
+        this.#raise(run, conflictItem(run.frozen));
     }
   }
 
   #contradiction(run: RunRecord, note: DecidedEnvelope): void {
-    if (run.frozen === undefined) this.sink.contradicted(run, note);
+    if (run.frozen !== undefined) return;
+    run.contradicted ??= note;
+    this.sink.contradicted(run, note);
+  }
+
+  /** Its own outcome or refusal note was read back. */
+  #noted(run: RunRecord): void {
+    run.noted = true;
+    if (run.contradicted === undefined && run.frozen === undefined) this.#leave(run);
   }
 
   /** The first verdict on a begin counts (Rule 7). */
   #verdict(run: RunRecord, input: FoldInput, note: DecidedEnvelope & { readonly kind: 'verdict' }): void {
     if (note.at !== run.begun.at) return;
-    if (run.phase === 'refused' && note.value === 'refused') return this.#leave(run);
+    if (run.phase === 'refused' && note.value === 'refused') return this.#noted(run);
     if (run.phase !== 'awaiting_verdict') return;
     this.#accept(run, input);
     switch (note.value) {
@@ -346,32 +349,51 @@ export class ShardFold {
           this.sink.decided(run, 'decision');
           break;
         case 'tell':
-          this.sink.told(run, effect.outcome, false);
+          this.#tell(run, effect.outcome);
           break;
         case 'end':
           this.#end(run, mark, effect.outcome);
           break;
         case 'arm':
-          this.sink.armed(run, effect.dueMs);
+          if (run.frozen === undefined) this.sink.armed(run, effect.dueMs);
           break;
         case 'attend':
-          this.sink.attend(run, { ...effect.item, tx: run.facts.tx, run: run.facts.run });
+          this.#raise(run, effect.item);
           break;
       }
     }
   }
 
+  /** The run stays open with attention, but its caller need not wait. */
+  #tell(run: RunRecord, outcome: OutcomeBody): void {
+    if (run.frozen !== undefined) {
+      run.held = { outcome, ends: false };
+      return;
+    }
+    run.toldEarly = boundedWhy(outcome);
+    this.sink.told(run, run.toldEarly, false);
+  }
+
   #end(run: RunRecord, mark: Mark, outcome: OutcomeBody): void {
+    if (run.frozen !== undefined) {
+      run.held = { outcome, ends: true };
+      return;
+    }
     run.phase = 'ended';
+    run.outcomeBody = boundedWhy(outcome);
     run.outcome = derived<Status>(run, mark, outcome.status, outcome.code);
-    run.outcomeBody = outcome;
-    this.sink.decided(run, 'outcome');
-    this.sink.told(run, outcome, true);
+    this.#announce(run);
+  }
+
+  /** How the run is over, to be written down and told. */
+  #announce(run: RunRecord): void {
+    const { refusal, outcomeBody } = run;
+    this.sink.decided(run, refusal === undefined ? 'outcome' : 'refusal');
+    const outcome = refusal === undefined ? outcomeBody : ({ status: 'refused', ...refusal } as const);
+    if (outcome !== undefined) this.sink.told(run, outcome, true);
+  }
+
+  #raise(run: RunRecord, item: AttentionItem): void {
+    this.sink.attend(run, { ...item, tx: run.facts.tx, run: run.facts.run });
   }
 }
-
-/** An input's time is the later of its own timestamp and the run's clock (Rule 2). */
-const markOf = (run: RunRecord, input: FoldInput): Mark => ({
-  at: position(input.seq, input.index),
-  time: Math.max(input.timeMs, run.clockMs),
-});

@@ -8,10 +8,11 @@ import type {
   BeginEnvelope,
   CommandEnvelope,
   DecidedEnvelope,
+  OutcomeEnvelope,
   PhaseResponse,
   ReportEnvelope,
 } from './envelopes.ts';
-import { isCommand, isDecided, isPlainBegin, isReport } from './hot-guards.ts';
+import { isCommand, isDecided, isOutcome, isPlainBegin, isReport } from './hot-guards.ts';
 import { problemText, schemaProblems } from './schema-problems.ts';
 
 export type Parsed<T> =
@@ -50,6 +51,7 @@ const SCHEMAS = {
   cancel: envelopes.cancelSchema,
   enable: envelopes.enableSchema,
   response: envelopes.phaseResponseSchema,
+  outcome: envelopes.outcomeSchema,
 } as const;
 const OPERATOR_SCHEMAS = envelopes.operatorSchemas;
 
@@ -76,6 +78,11 @@ export function parseReport(value: unknown, bodyBytes = Infinity): Parsed<Report
 /** Checks what a participant tells whoever waits: a report that also names its pattern. */
 export function parsePhaseResponse(value: unknown): Parsed<PhaseResponse> {
   return check(SCHEMAS.response, value);
+}
+
+/** Checks what a coordinator tells whoever waits. */
+export function parseOutcome(value: unknown, bodyBytes = Infinity): Parsed<OutcomeEnvelope> {
+  return isOutcome(value, bodyBytes) ? accepted(value) : check(SCHEMAS.outcome, value);
 }
 
 export function parseDecided(value: unknown): Parsed<DecidedEnvelope> {

@@ -4,7 +4,7 @@
  *
  * Invariants, held by a property test:
  *  G1 a guard accepts nothing that its schema refuses;
- *  G2 the guards of command, report and decided accept everything that their schemas accept (the guard of begin leaves
+ *  G2 the guards of command, report, decided and outcome accept everything that their schemas accept (the guard of begin leaves
  *     rare fields to zod).
  *
  * The form: read each known field once, count those present, and compare with the number of own keys. An unknown key
@@ -16,18 +16,20 @@ import {
   ANSWERS,
   DECISIONS,
   isUndoPhase,
+  PATTERNS,
   PHASES,
   STATUSES,
   STEP_KINDS,
   VERDICTS,
   type Phase,
 } from '../kernel/vocabulary.ts';
-import { isFields, isJsonWithin, isStringsWithin, type Fields } from './json-guards.ts';
+import { isFields, isJsonWithin, isStringsWithin, isTextWithin, type Fields } from './json-guards.ts';
 import * as limits from './limits.ts';
 
 const phases: ReadonlySet<unknown> = new Set(PHASES);
 const answers: ReadonlySet<unknown> = new Set(ANSWERS);
 const decisions: ReadonlySet<unknown> = new Set(DECISIONS);
+const patterns: ReadonlySet<unknown> = new Set(PATTERNS);
 const statuses: ReadonlySet<unknown> = new Set(STATUSES);
 const kinds: ReadonlySet<unknown> = new Set(STEP_KINDS);
 const verdicts: ReadonlySet<unknown> = new Set(VERDICTS);
@@ -126,6 +128,34 @@ export function isDecided(value: unknown): boolean {
     default:
       return false;
   }
+}
+
+/** Ids can be no `__proto__` that zod's records would skip: it is refused here as there. */
+function areOutputs(value: unknown, bodyBytes: number): boolean {
+  if (!isFields(value)) return false;
+  const room = { maxBytes: limits.MAX_OUTPUT_BYTES, bodyBytes };
+  for (const key of Object.keys(value))
+    if (key === '__proto__' || !isId(key) || !isJsonWithin(value[key], room)) return false;
+  return isTextWithin(value, { maxBytes: limits.MAX_OUTPUTS_BYTES, bodyBytes });
+}
+
+const OUTCOME_KEYS = 5;
+const isScope = (value: unknown): boolean => value === 'all' || value === 'critical';
+
+export function isOutcome(value: unknown, bodyBytes: number): boolean {
+  if (!isFields(value) || !hasCommon(value)) return false;
+  if (!patterns.has(value['pattern']) || !statuses.has(value['status']) || !isScope(value['scope']))
+    return false;
+  if (!isPos(value['at']) || !isMs(value['time'])) return false;
+  const optional =
+    counted(value['meta'], isMeta) +
+    counted(value['code'], isCode) +
+    counted(value['message'], isMessage) +
+    counted(value['step'], isId) +
+    counted(value['outputs'], (outputs) => areOutputs(outputs, bodyBytes)) +
+    counted(value['attention'], isBoolean) +
+    counted(value['duplicate'], isBoolean);
+  return hasKeys(value, COMMON_KEYS + OUTCOME_KEYS + optional);
 }
 
 const isReply = (value: unknown): boolean =>

@@ -5,6 +5,7 @@
  */
 import { ID_PATTERN } from '../kernel/ids.ts';
 import { jsonProblem, lookupPointer, utf8Length, type Json } from '../kernel/json.ts';
+import { quoted } from './bounded.ts';
 import { MAX_INPUT_BYTES } from './limits.ts';
 
 /** Where in the input it stands, as a suffix of a field path: `.hold`, `[0].id`, or `` for the input itself. */
@@ -60,8 +61,8 @@ function parsePointer(from: string): { step: string; pointer: string } | { probl
   const slash = from.indexOf('/');
   const step = slash < 0 ? from : from.slice(0, slash);
   const pointer = slash < 0 ? '' : from.slice(slash);
-  if (!ID_PATTERN.test(step)) return { problem: `"$from" must start with a step id, not "${step}"` };
-  if (/~(?![01])/.test(pointer)) return { problem: `"$from" is not a JSON pointer: "${pointer}"` };
+  if (!ID_PATTERN.test(step)) return { problem: `"$from" must start with a step id, not "${quoted(step)}"` };
+  if (/~(?![01])/.test(pointer)) return { problem: `"$from" is not a JSON pointer: "${quoted(pointer)}"` };
   return { step, pointer };
 }
 
@@ -113,7 +114,7 @@ function follow(from: string, resolution: Resolution): Json {
   const target =
     output === undefined || 'problem' in parsed ? undefined : lookupPointer(output, parsed.pointer);
   if (target?.found !== true) {
-    resolution.problem = { code: 'dangling-pointer', message: `nothing is at "${from}"` };
+    resolution.problem = { code: 'dangling-pointer', message: `nothing is at "${quoted(from)}"` };
     return null;
   }
   resolution.bytes += utf8Length(JSON.stringify(target.value));

@@ -24,6 +24,11 @@ export function isJsonWithin(value: unknown, { maxBytes, bodyBytes }: Room): boo
   const bound = upperBound(value, 0);
   if (bound <= maxBytes) return true;
   if (Number.isNaN(bound)) return false;
+  return isTextWithin(value, { maxBytes, bodyBytes });
+}
+
+/** Whether the compact text of a value without problems fits. */
+export function isTextWithin(value: unknown, { maxBytes, bodyBytes }: Room): boolean {
   return bodyBytes * MAX_GROWTH <= maxBytes || utf8Length(JSON.stringify(value)) <= maxBytes;
 }
 

@@ -6,7 +6,8 @@ import { digestHex, EMPTY_DIGEST, mixDigest, type Digest } from '../kernel/hash.
 import type { Position, RunId } from '../kernel/position.ts';
 import type { Decision, Pattern, Status } from '../kernel/vocabulary.ts';
 import type { CompiledPlan } from './compiled-plan.ts';
-import type { BeginEnvelope } from './envelopes.ts';
+import { boundedCode } from './bounded.ts';
+import type { BeginEnvelope, DecidedEnvelope } from './envelopes.ts';
 import type { AttentionItem, Machine, Mark, OutcomeBody, RunFacts, RunView, Timer } from './machine.ts';
 
 /** A decision or outcome that the log implied; written down as a `decided` note (Rule 4). */
@@ -56,8 +57,21 @@ export interface RunRecord {
   outcome: Derived<Status> | undefined;
   outcomeBody: OutcomeBody | undefined;
   refusal: Refusal | undefined;
-  /** A `decided{conflict}` was read: inputs are recorded, nothing is commanded, until an operator acts (Rule 4). */
+  /** The last outcome that was told while the run stayed open with attention. */
+  toldEarly: OutcomeBody | undefined;
+  /** Its own outcome or refusal note has been read back. */
+  noted: boolean;
+  /** A written decision or outcome that this fold does not derive: the run stays until an operator acts (Rule 4). */
+  contradicted: DecidedEnvelope | undefined;
+  /**
+   * A `decided{conflict}` was read: until an operator acts, inputs are recorded, but nothing is commanded, nobody is
+   * told, nothing ends and nothing leaves (Rule 4).
+   */
   frozen: Position | undefined;
+  /** The operator's input that thawed it last: there, all that its state implied before was implied anew. */
+  thawed: Position | undefined;
+  /** What would have been told, or have ended the run, had it not been frozen. */
+  held: { readonly outcome: OutcomeBody; readonly ends: boolean } | undefined;
   /** Other begins of this run (own ids) that wait to be told the outcome. */
   duplicates: number;
   /** Owned by the phase monitor. */
@@ -91,7 +105,12 @@ export function newRun(options: {
     outcome: undefined,
     outcomeBody: undefined,
     refusal: undefined,
+    toldEarly: undefined,
+    noted: false,
+    contradicted: undefined,
     frozen: undefined,
+    thawed: undefined,
+    held: undefined,
     duplicates: 0,
     wakeBucket: undefined,
   };
@@ -109,7 +128,7 @@ export const emptyPlan = (pattern: Pattern, name: string): CompiledPlan => ({
 /** What the log implied at this input, with the digest of every input accepted so far (Rule 4). */
 export function derived<V>(run: RunRecord, mark: Mark, value: V, code: string | undefined): Derived<V> {
   const base = { at: mark.at, time: mark.time, value, digest: digestHex(run.digest) };
-  return code === undefined ? base : { ...base, code };
+  return code === undefined ? base : { ...base, code: boundedCode(code) };
 }
 
 export const matches = (
@@ -124,7 +143,8 @@ export const runOf = (run: RunRecord): RunId => run.facts.run;
 
 /** Every timer that waits for this run, the machine's and the delayed start's. */
 export function timersOf(run: RunRecord): readonly Timer[] {
-  if (run.phase === 'active' && run.frozen === undefined) return run.machine.timers(run.facts, run.state);
+  if (run.frozen !== undefined) return [];
+  if (run.phase === 'active') return run.machine.timers(run.facts, run.state);
   if (run.phase === 'scheduled' && run.begin.startAt !== undefined) {
     return [{ kind: 'start', armed: run.begun.at, dueMs: run.begin.startAt }];
   }
@@ -138,17 +158,26 @@ const WAITING: Readonly<Record<Exclude<RunPhase, 'active'>, string>> = {
   refused: 'nothing: it was refused',
 };
 
+/** What waits for a person while a run is frozen; any operator input on the run settles it. */
+export const conflictItem = (raised: Position): AttentionItem => ({
+  raised,
+  step: '',
+  phase: 'abort',
+  code: 'decided-conflict',
+});
+
 export function viewOf(run: RunRecord): RunView {
-  if (run.phase !== 'active') {
-    const steps = run.state === undefined ? [] : run.machine.view(run.facts, run.state).steps;
-    return { phase: run.phase, waitsFor: WAITING[run.phase], steps, attention: [] };
-  }
-  const view = run.machine.view(run.facts, run.state);
+  const view = standing(run);
   if (run.frozen === undefined) return view;
-  const conflict: AttentionItem = { raised: run.frozen, step: '', phase: 'abort', code: 'decided-conflict' };
   return {
     ...view,
     waitsFor: 'an operator: the log and a written decision contradict each other',
-    attention: [...view.attention, conflict],
+    attention: [...view.attention, conflictItem(run.frozen)],
   };
+}
+
+function standing(run: RunRecord): RunView {
+  if (run.phase === 'active') return run.machine.view(run.facts, run.state);
+  const steps = run.state === undefined ? [] : run.machine.view(run.facts, run.state).steps;
+  return { phase: run.phase, waitsFor: WAITING[run.phase], steps, attention: [] };
 }

@@ -7,7 +7,16 @@ import type { Entry, KeyValue, Written } from '../ports/key-value.ts';
 import type { Logger } from '../ports/telemetry.ts';
 import { barrierKey, type Barrier, type Execution, type GuardedCommand, type Reply } from './barrier.ts';
 import { decodeRecord, encodeRecord } from './barrier-record.ts';
-import { decide, finish, isOurs, isPositive, lost, qualify, type BarrierRecord } from './barrier-table.ts';
+import {
+  decide,
+  finish,
+  holdsDeadClaim,
+  isOurs,
+  isPositive,
+  lost,
+  qualify,
+  type BarrierRecord,
+} from './barrier-table.ts';
 
 export interface KvBarrierOptions {
   readonly bucket: KeyValue;
@@ -55,6 +64,8 @@ const MAX_PAUSE_MS = 1_000;
 /** How often a command looks whether the other execution of its phase has ended. */
 const FIRST_LOOK_MS = 5;
 const MAX_LOOK_MS = 250;
+const QUESTION = new TextEncoder().encode('{"v":1}');
+const QUESTION_KEEP_MS = 60_000;
 const NOTHING: Seen = { record: undefined, revision: undefined, writtenMs: 0, guessed: true };
 
 export class KvBarrier implements Barrier {
@@ -62,6 +73,7 @@ export class KvBarrier implements Barrier {
   readonly #options: KvBarrierOptions;
   readonly #known = new Map<string, { readonly record: BarrierRecord; readonly revision: number }>();
   #executions = 0;
+  #questions = 0;
   #closed = false;
 
   constructor(options: KvBarrierOptions) {
@@ -83,13 +95,28 @@ export class KvBarrier implements Barrier {
       this.#options.logger.error({ err, tx: command.tx, step: command.step }, 'the barrier is out of reach');
       const unreadable = PhasorError.is(err, 'BARRIER_RECORD_INVALID');
       const code = unreadable ? 'barrier-unreadable' : 'barrier-unavailable';
-      return qualify({ answer: 'retry', code }, command.redelivered || unreadable);
+      // Another copy of this command may stand in the record that could not be read.
+      return { answer: 'retry', code, mayHaveRun: true };
     }
     if (claimed.type === 'answer') return claimed.reply;
     const { output, mayHaveRun } = claimed;
     const running = execution.run(output === undefined ? {} : { output });
     const raw = running instanceof Promise ? await this.#keepAlive(claimed, execution, running) : running;
     return this.#record(claimed, qualify(raw, mayHaveRun));
+  }
+
+  /**
+   * The bucket's own time, not an estimate: a record of ours, stored after the call. Nothing is concluded from a record
+   * that cannot be read back: 0.
+   *
+   * @throws {PhasorError} `TIMEOUT`, `CONNECTION_FAILED`, and what else a write may meet.
+   */
+  async serverTimeMs(): Promise<number> {
+    const { bucket, owner } = this.#options;
+    this.#questions += 1;
+    const key = `worker.${owner}.${this.#questions}`;
+    await bucket.create(key, QUESTION, { ttlMs: QUESTION_KEEP_MS });
+    return (await bucket.get(key))?.timeMs ?? 0;
   }
 
   /** Writes `started`, or finds out why the handler must not run. Losing the write means: decide on what won. */
@@ -131,7 +158,10 @@ export class KvBarrier implements Barrier {
       // The answer to an earlier try got lost: the claim is ours already.
       if (record !== undefined && revision !== undefined && isOurs(record, command, by))
         return { ...claimedBefore(record, command), key, by, command, record, revision };
-      const decision = decide(record, command, { serverMs: server.nowMs(), writtenMs, keepMs, by, leaseMs });
+      let now = { serverMs: server.nowMs(), writtenMs, keepMs, by, leaseMs };
+      // The estimate may be ahead since the server's clock was set back: a living claim must not look dead by it.
+      if (!seen.guessed && holdsDeadClaim(record, now)) now = { ...now, serverMs: await this.serverTimeMs() };
+      const decision = decide(record, command, now);
       if (decision.type === 'answer' || decision.type === 'wait') {
         if (!seen.guessed) return decision;
         seen = this.#see(await bucket.get(key));

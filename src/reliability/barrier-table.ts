@@ -11,6 +11,7 @@
  * | act      | nothing, or only executions without an answer           | runs                                       |
  * | finish   | an undo, in any state                                   | `conflict`                                 |
  * | finish   | another phase started, claim alive                      | `retry` busy                               |
+ * | finish   | nothing, `since` older than half the keep               | `stale`: it may have run long ago          |
  * | finish   | anything else, also nothing                             | runs: it was commanded because all voted   |
  * | undo     | a finish, a done commit-one-phase, another undo         | `conflict`                                 |
  * | undo     | an act started, claim alive                             | `retry` busy                               |
@@ -128,6 +129,9 @@ export function decide(
   if (holds(record, isUndoPhase)) return conflict('the step holds an undo');
   const known = fromRecord(own, command, now);
   if (known !== undefined) return known;
+  // No trace of its act either: the record is gone, and with it the proof that this has not run (a consumer that was
+  // made again delivers commands of years).
+  if (record === undefined && isTooOld(command, now)) return answer(staleReply);
   return entries(record).some(([, entry]) => isAlive(entry, now)) ? busy : run(record, command, now);
 }
 
@@ -264,6 +268,12 @@ const leftNothing = ({ answer }: Reply): boolean => answer === 'refused' || answ
 /** Never true too long: `serverMs` is behind the server at most, so a claim is only ever held for longer. */
 const isAlive = (entry: PhaseEntry, now: BarrierNow): boolean =>
   entry.status === 'started' && entry.by !== now.by && now.serverMs - now.writtenMs <= entry.leaseMs;
+
+/** Whether a decision by `now` would take over from an execution whose claim it takes for dead. */
+export const holdsDeadClaim = (record: BarrierRecord | undefined, now: BarrierNow): boolean =>
+  entries(record).some(
+    ([, entry]) => entry.status === 'started' && entry.by !== now.by && !isAlive(entry, now),
+  );
 
 const entries = (record: BarrierRecord | undefined): [Phase, PhaseEntry][] =>
   Object.entries(record?.phases ?? {}) as [Phase, PhaseEntry][];

@@ -6,7 +6,8 @@
  *  T1 a run stands in at most one bucket, the one of its earliest timer; a bucket that opens looks at the run anew,
  *     so that a timer that was disarmed costs nothing;
  *  T2 a timer is fired again only after its deadline input has been read back and did not count (it was early), and
- *     then only when it is due on the monotonic clock: never in a loop.
+ *     then only when it is due on the monotonic clock, but never sooner than a back-off that doubles: while the stream's
+ *     clock stands still (it was set back) an input due "now" stays early.
  */
 import type { Position } from '../kernel/position.ts';
 import type { Clock, Timeout } from '../ports/clock.ts';
@@ -16,6 +17,9 @@ import { timersOf, type RunRecord } from '../protocol/run.ts';
 
 /** Deadlines fire up to this much late. */
 const BUCKET_MS = 16;
+/** Bounds of the wait before a timer whose input was early is fired again. */
+const AGAIN_MIN_MS = 250;
+const AGAIN_MAX_MS = 5_000;
 /** Further than this behind (a suspended process), walking bucket by bucket would cost more than a scan. */
 const MAX_WALK = 10_000;
 
@@ -27,11 +31,18 @@ export interface PhaseMonitorOptions {
   readonly fire: (run: RunRecord, timer: Timer) => void;
 }
 
+interface Fired {
+  /** Least wait before the next time, should its input have been early. */
+  againMs: number;
+  /** Its input was read back early; it waits for the next time. */
+  waiting: boolean;
+}
+
 export class PhaseMonitor {
   readonly #options: PhaseMonitorOptions;
   readonly #buckets = new Map<number, Set<RunRecord>>();
-  /** Timers whose deadline input is on its way; goes with its run. */
-  readonly #fired = new WeakMap<RunRecord, Set<string>>();
+  /** Timers whose deadline input is on its way, or waits to be sent again; goes with its run. */
+  readonly #fired = new WeakMap<RunRecord, Map<string, Fired>>();
   readonly #early = new Set<Timeout>();
   #opened = 0;
   #tick: Timeout | undefined;
@@ -75,13 +86,25 @@ export class PhaseMonitor {
   /** A deadline input of this run was read back at `mark`. */
   read(run: RunRecord, deadline: DeadlineEnvelope, mark: Mark): void {
     const key = keyOf(deadline);
-    if (this.#fired.get(run)?.delete(key) !== true) return;
-    const early = timersOf(run).find((timer) => keyOf(timer) === key);
-    if (early === undefined) return this.look(run);
-    const timeout = this.#options.clock.after(Math.max(1, early.dueMs - mark.time), () => {
+    const fired = this.#fired.get(run);
+    const one = fired?.get(key);
+    if (fired === undefined || one === undefined) return;
+    const early = timerOf(run, key);
+    if (early === undefined) {
+      fired.delete(key);
+      return this.look(run);
+    }
+    // Another coordinator's input for the same timer.
+    if (one.waiting) return;
+    one.waiting = true;
+    const timeout = this.#options.clock.after(Math.max(early.dueMs - mark.time, one.againMs), () => {
       this.#early.delete(timeout);
-      if (timersOf(run).some((timer) => keyOf(timer) === key)) this.#fire(run, early);
+      one.waiting = false;
+      const timer = timerOf(run, key);
+      if (timer === undefined) fired.delete(key);
+      else this.#options.fire(run, timer);
     });
+    one.againMs = Math.min(AGAIN_MAX_MS, one.againMs * 2);
     this.#early.add(timeout);
   }
 
@@ -131,8 +154,9 @@ export class PhaseMonitor {
     const key = keyOf(timer);
     const fired = this.#fired.get(run);
     if (fired?.has(key) === true) return;
-    if (fired === undefined) this.#fired.set(run, new Set([key]));
-    else fired.add(key);
+    const one: Fired = { againMs: AGAIN_MIN_MS, waiting: false };
+    if (fired === undefined) this.#fired.set(run, new Map([[key, one]]));
+    else fired.set(key, one);
     this.#options.fire(run, timer);
   }
 }
@@ -145,3 +169,6 @@ type Named = Pick<Timer, 'kind'> & {
 };
 const keyOf = (timer: Named): string =>
   [timer.kind, timer.step, timer.phase, timer.attempt, timer.armed].join('/');
+
+const timerOf = (run: RunRecord, key: string): Timer | undefined =>
+  timersOf(run).find((timer) => keyOf(timer) === key);

@@ -1,5 +1,5 @@
 /**
- * Subscriptions to `response.{tx}.>` that cannot leak: each has a time to live, renewed by use and collected on
+ * Subscriptions to responses (`response.{tx}.>`) that cannot leak: each has a time to live, renewed by use and collected on
  * expiry, and their number is bounded.
  *
  * Invariants:
@@ -83,15 +83,19 @@ export class SubscriptionManager {
   }
 
   /**
-   * Hears every response of a transaction until released or expired. Each message renews the lease.
+   * Hears the responses of a transaction until released or expired. Each message renews the lease.
    *
+   * @param what `outcome` listens on one literal subject: by the thousand, wildcards would cost the server half of its
+   *   time, because each of them is matched against its whole routing cache as it comes and goes.
    * @throws {PhasorError} `TOO_MANY_SUBSCRIPTIONS`
    */
-  subscribe(tx: string, listener: ResponseListener): Lease {
+  subscribe(tx: string, listener: ResponseListener, what: 'outcome' | 'all' = 'all'): Lease {
     if (this.#held.size >= this.#max)
       throw new PhasorError('TOO_MANY_SUBSCRIPTIONS', `${this.#max} are live`, { max: this.#max });
     const held = new Held(this.#shared, listener);
-    held.subscription = this.#bus.subscribe(subjects.responsesOf(tx), (message) => {
+    const subject =
+      what === 'all' ? subjects.responsesOf(tx) : subjects.response(tx, 'coordinator', 'outcome');
+    held.subscription = this.#bus.subscribe(subject, (message) => {
       if (!held.live) return;
       held.renew();
       listener.received(message);

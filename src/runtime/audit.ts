@@ -45,16 +45,18 @@ export interface AuditProblem {
 
 export interface ReplayOptions {
   readonly pattern: Pattern;
-  /** Only this transaction. */
-  readonly tx?: string;
+  /** Only these transactions, all of one shard. */
+  readonly txs?: readonly string[];
   /** Only what was stored at or after this time, ms since the epoch; runs begun earlier are left out. */
   readonly sinceMs?: number;
+  /** Called when a run's begin is read. */
+  readonly onBegun?: (tx: string) => void;
   /** Called in order of ends, then for each run that is still open at the head. */
   readonly onStory: (story: Story) => void;
   /** Called for whatever no machine can read. */
   readonly onProblem?: (problem: AuditProblem) => void;
-  /** Stop reading once this returns true; asked after each message. */
-  readonly enough?: () => boolean;
+  /** Stop reading once this returns true; asked after each message with its stream time. */
+  readonly enough?: (timeMs: number) => boolean;
 }
 
 const STALL_MS = 10_000;
@@ -77,7 +79,8 @@ async function readToHead(
   options: ReplayOptions,
   to: { state: StreamState; onMessage: (message: LogMessage) => void },
 ): Promise<void> {
-  const { pattern, tx, sinceMs, enough } = options;
+  const { pattern, txs, sinceMs, enough } = options;
+  const [tx] = txs ?? [];
   const filter =
     tx === undefined
       ? subjects.allInputs(pattern)
@@ -102,7 +105,7 @@ async function readToHead(
       if (head !== undefined && seen >= head) return;
       to.onMessage(message);
       seen += 1;
-      if ((head !== undefined && seen >= head) || enough?.() === true) {
+      if ((head !== undefined && seen >= head) || enough?.(message.timeMs) === true) {
         head = seen;
         finish();
       }
@@ -175,11 +178,12 @@ class Auditor implements FoldSink {
   }
 
   accepted(run: RunRecord, input: FoldInput): void {
-    if (this.#options.tx !== undefined && run.facts.tx !== this.#options.tx) return;
+    if (this.#options.txs?.includes(run.facts.tx) === false) return;
     let notebook = this.#notebooks.get(run.facts.run);
     if (notebook === undefined) {
       notebook = { run, events: [], contradictions: [], outcome: undefined };
       this.#notebooks.set(run.facts.run, notebook);
+      this.#options.onBegun?.(run.facts.tx);
     }
     notebook.events.push(storyEvent(input));
   }

@@ -12,13 +12,14 @@ import type { ShardFacts } from '../protocol/admission.ts';
 import { RUNNABLE_PATTERNS } from '../protocol/registry.ts';
 import { PhaseMonitor } from '../reliability/phase-monitor.ts';
 import { Batcher } from './batcher.ts';
-import { storeDeadLetter } from './dead-letters.ts';
+import { DeadLetterBox } from './dead-letters.ts';
 import { OUTCOME_BUCKET, OutcomeKeys } from './outcome-keys.ts';
 import { serveQueries, type QueryService } from './query-service.ts';
 import { RecentOutcomes } from './recent-outcomes.ts';
 import { ServerClock } from './server-clock.ts';
 import { ShardActions, type PatternResources } from './shard-actions.ts';
 import { ShardRunner } from './shard-runner.ts';
+import { StrayInputs } from './stray-inputs.ts';
 
 /** Between two looks at the server's clock. */
 const TIME_CHECK_MS = 5_000;
@@ -96,11 +97,14 @@ class PatternDriver {
   readonly #world: World;
   readonly #options: DriverOptions;
   readonly #commands: Batcher;
+  readonly #alone: Batcher;
   readonly #inputs: Batcher;
+  readonly #letters: DeadLetterBox;
   readonly #monitor: PhaseMonitor;
   readonly #shards: Shard[] = [];
   readonly #unverified = new Set<number>();
   readonly #queries: QueryService;
+  readonly #strays: StrayInputs;
   #failed = false;
   #closed = false;
 
@@ -115,7 +119,9 @@ class PatternDriver {
       identified: true,
       maxEnvelopes: options.commandsPerMessage ?? 64,
     });
+    this.#alone = new Batcher({ ...publishing, identified: true, maxEnvelopes: 1 });
     this.#inputs = new Batcher({ ...publishing, identified: false });
+    this.#letters = new DeadLetterBox(this.#world);
     const serverClock = new ServerClock(world.clock);
     this.#monitor = new PhaseMonitor({
       clock: world.clock,
@@ -127,11 +133,14 @@ class PatternDriver {
       pattern,
       dedupWindowMs: state.dedupWindowMs,
       commands: this.#commands,
+      alone: this.#alone,
       inputs: this.#inputs,
       monitor: this.#monitor,
       keys,
       recent: new RecentOutcomes(),
-      deadLetter: (letter) => void storeDeadLetter(this.#world, letter),
+      deadLetter: (letter) => {
+        this.#letters.add(letter);
+      },
       onHalt: (why) => {
         this.#fail(new PhasorError('VERSION_UNKNOWN', why, { stream }));
       },
@@ -147,7 +156,18 @@ class PatternDriver {
       pattern,
       keys,
       recent: shared.recent,
-      shards: this.#shards.map(({ runner, actions }) => ({ fold: runner.fold, isLive: () => actions.live })),
+      duplicateWindowMs: state.duplicateWindowMs,
+      shards: this.#shards.map(({ runner, actions }) => ({
+        fold: runner.fold,
+        isLive: () => actions.live,
+        lastMs: () => runner.lastMs,
+      })),
+    });
+    this.#strays = new StrayInputs({
+      world: this.#world,
+      pattern,
+      shards: state.shards,
+      deadLetter: shared.deadLetter,
     });
     serverClock.observe(state.nowMs);
     this.#keepTime(serverClock);
@@ -196,9 +216,13 @@ class PatternDriver {
       onTime: (timeMs) => {
         serverClock.observe(timeMs);
       },
-      ready: () => this.#commands.ready() ?? this.#inputs.ready(),
+      ready: () => this.#commands.ready() ?? this.#inputs.ready() ?? this.#letters.ready(),
     });
     return { runner, actions };
+  }
+
+  get #publishers(): readonly Batcher[] {
+    return [this.#commands, this.#alone, this.#inputs];
   }
 
   get openRuns(): number {
@@ -213,10 +237,12 @@ class PatternDriver {
     if (this.#closed) return;
     this.#closed = true;
     this.#queries.close();
+    await this.#strays.close();
     await Promise.all(this.#shards.map(({ runner }) => runner.close()));
     for (const { actions } of this.#shards) actions.close();
     this.#monitor.close();
-    await Promise.all([this.#commands.close(), this.#inputs.close()]);
+    this.#letters.close();
+    await Promise.all(this.#publishers.map((publisher) => publisher.close()));
   }
 
   #shardOf(tx: string): { readonly actions: ShardActions } | undefined {
@@ -224,13 +250,11 @@ class PatternDriver {
   }
 
   #pause(): void {
-    this.#commands.pause();
-    this.#inputs.pause();
+    for (const publisher of this.#publishers) publisher.pause();
   }
 
   #resume(): void {
-    this.#commands.resume();
-    this.#inputs.resume();
+    for (const publisher of this.#publishers) publisher.resume();
   }
 
   /** Nothing implied by a log that can no longer be trusted may go out: everything queued is dropped. */
@@ -238,8 +262,7 @@ class PatternDriver {
     if (this.#failed || this.#closed) return;
     this.#failed = true;
     this.#pause();
-    this.#commands.clear(error);
-    this.#inputs.clear(error);
+    for (const publisher of this.#publishers) publisher.clear(error);
     this.#world.logger.error({ err: error }, 'this pattern has stopped');
     this.close().catch((err: unknown) => {
       this.#world.logger.error({ err }, 'closing after a failure');

@@ -3,6 +3,7 @@ import type { Position } from '../kernel/position.ts';
 import { streamOf, subjects } from '../kernel/subjects.ts';
 import type { Pattern } from '../kernel/vocabulary.ts';
 import type { World } from '../ports/world.ts';
+import { cutText } from '../protocol/bounded.ts';
 import { MAX_MESSAGE_CHARS } from '../protocol/limits.ts';
 
 export interface DeadLetter {
@@ -30,7 +31,7 @@ export async function storeDeadLetter(world: World, letter: DeadLetter): Promise
     v: 1,
     position,
     subject,
-    problem: problem.slice(0, MAX_MESSAGE_CHARS),
+    problem: cutText(problem, MAX_MESSAGE_CHARS),
     data: Buffer.from(data.subarray(0, DEAD_LETTER_DATA_BYTES)).toString('base64'),
     ...(data.byteLength > DEAD_LETTER_DATA_BYTES ? { truncated: true } : {}),
   };
@@ -42,5 +43,77 @@ export async function storeDeadLetter(world: World, letter: DeadLetter): Promise
   } catch (err) {
     world.logger.error({ err, position, subject, problem }, 'a dead letter could not be stored');
     return false;
+  }
+}
+
+/** The bytes of an envelope that was refused; the whole body where it has no JSON text (nested too deep). */
+export function letterData(envelope: unknown, body: Uint8Array): Uint8Array {
+  try {
+    return Buffer.from(JSON.stringify(envelope));
+  } catch {
+    return body;
+  }
+}
+
+const MAX_WAITING = 256;
+const FIRST_RETRY_MS = 250;
+const MAX_RETRY_MS = 10_000;
+
+/** Stores a coordinator's dead letters one after the other, each tried until it is stored. */
+export class DeadLetterBox {
+  readonly #world: World;
+  readonly #waiting: DeadLetter[] = [];
+  #busy = false;
+  #closed = false;
+  #room: { readonly promise: Promise<void>; readonly announce: () => void } | undefined;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  add(letter: DeadLetter): void {
+    this.#waiting.push(letter);
+    if (!this.#busy) void this.#work();
+  }
+
+  /** Back-pressure: a flood of garbage must not fill memory. */
+  ready(): Promise<void> | undefined {
+    if (this.#waiting.length < MAX_WAITING || this.#closed) return undefined;
+    if (this.#room === undefined) {
+      let announce = (): void => undefined;
+      const promise = new Promise<void>((resolve) => (announce = resolve));
+      this.#room = { promise, announce };
+    }
+    return this.#room.promise;
+  }
+
+  /** What is not stored yet is found again by the next replay. */
+  close(): void {
+    this.#closed = true;
+    this.#room?.announce();
+  }
+
+  async #work(): Promise<void> {
+    this.#busy = true;
+    for (let failures = 0; !this.#closed;) {
+      const [letter] = this.#waiting;
+      if (letter === undefined) break;
+      if (await storeDeadLetter(this.#world, letter)) {
+        failures = 0;
+        this.#waiting.shift();
+        this.#announceRoom();
+      } else {
+        const waitMs = Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(failures, 10));
+        failures += 1;
+        await new Promise<void>((resolve) => this.#world.clock.after(waitMs, resolve));
+      }
+    }
+    this.#busy = false;
+  }
+
+  #announceRoom(): void {
+    if (this.#room === undefined || this.#waiting.length > MAX_WAITING / 2) return;
+    this.#room.announce();
+    this.#room = undefined;
   }
 }

@@ -11,7 +11,7 @@ import type { ShardFold } from '../protocol/fold.ts';
 import type { AttentionItem, CommandEffect, Mark, OutcomeBody, Timer } from '../protocol/machine.ts';
 import type { RunRecord } from '../protocol/run.ts';
 import type { Batcher } from './batcher.ts';
-import type { DeadLetter } from './dead-letters.ts';
+import { letterData, type DeadLetter } from './dead-letters.ts';
 import {
   commandText,
   conflictNote,
@@ -30,6 +30,8 @@ export interface PatternResources {
   readonly pattern: Pattern;
   readonly dedupWindowMs: number;
   readonly commands: Batcher;
+  /** Isolated commands: one a message, or the poison would share it with its neighbours again. */
+  readonly alone: Batcher;
   readonly inputs: Batcher;
   readonly monitor: PhaseMonitor;
   readonly keys: OutcomeKeys;
@@ -72,18 +74,25 @@ export class ShardActions implements FoldSink {
   }
 
   #resume(run: RunRecord, resumeSeq: number): void {
-    const isNew = (at: string): boolean => parsePosition(at).seq > resumeSeq;
-    if (run.decision !== undefined && !run.decisionNoted && isNew(run.decision.at))
+    if (run.frozen !== undefined) return;
+    if (run.contradicted !== undefined) {
+      return this.#append(this.#decidedSubject, conflictNote(run, run.contradicted));
+    }
+    // What an operator's thaw released counts from there, however old its causes are.
+    const thawed = run.thawed !== undefined && parsePosition(run.thawed).seq > resumeSeq;
+    const isNew = (at: string): boolean => thawed || parsePosition(at).seq > resumeSeq;
+    if (run.decision !== undefined && !run.decisionNoted && isNew(run.decision.at)) {
       this.decided(run, 'decision');
+    }
     switch (run.phase) {
       case 'awaiting_verdict':
-        if (run.begunSeq > resumeSeq) this.decided(run, 'verdict');
+        if (isNew(run.begun.at)) this.decided(run, 'verdict');
         break;
       case 'active':
-        if (run.frozen !== undefined) break;
         for (const command of run.machine.outstanding(run.facts, run.state)) {
           if (isNew(command.cause.at)) this.command(run, command);
         }
+        if (run.toldEarly !== undefined) this.told(run, run.toldEarly, false);
         break;
       case 'ended':
         if (run.outcome === undefined || run.outcomeBody === undefined || !isNew(run.outcome.at)) break;
@@ -91,7 +100,7 @@ export class ShardActions implements FoldSink {
         this.told(run, run.outcomeBody, true);
         break;
       case 'refused':
-        if (run.begunSeq <= resumeSeq || run.refusal === undefined) break;
+        if (run.refusal === undefined || !isNew(run.begun.at)) break;
         this.decided(run, 'refusal');
         this.told(run, { status: 'refused', ...run.refusal }, true);
         break;
@@ -106,9 +115,10 @@ export class ShardActions implements FoldSink {
       this.#moved.add(run);
       return;
     }
-    const { world, commands } = this.#shared;
+    if (run.contradicted !== undefined) return;
+    const { world, commands, alone } = this.#shared;
     const subject = this.#commandSubject(command);
-    commands.add(subject, commandText(run, command, this.#shard.shard));
+    (command.alone === true ? alone : commands).add(subject, commandText(run, command, this.#shard.shard));
     world.passing(command.phase === 'commit' ? 'c6' : isUndoPhase(command.phase) ? 'c16' : 'c3');
   }
 
@@ -147,11 +157,10 @@ export class ShardActions implements FoldSink {
 
   contradicted(run: RunRecord, note: DecidedEnvelope): void {
     const { tx, run: id } = run.facts;
-    this.#shared.world.logger.error(
-      { tx, run: id, note, decision: run.decision, outcome: run.outcome },
-      'contradiction',
-    );
+    const { decision, outcome } = run;
+    this.#shared.world.logger.error({ tx, run: id, note, decision, outcome }, 'contradiction');
     if (this.live) this.#append(this.#decidedSubject, conflictNote(run, note));
+    else this.#moved.add(run);
   }
 
   told(run: RunRecord, outcome: OutcomeBody, ended: boolean): void {
@@ -216,7 +225,7 @@ export class ShardActions implements FoldSink {
       position: `${input.seq}.${input.index}`,
       subject: subjects.input(pattern, sender, kind, shard),
       problem,
-      data: Buffer.from(JSON.stringify(input.envelope)),
+      data: letterData(input.envelope, new Uint8Array()),
     });
   }
 

@@ -15,6 +15,7 @@ import type { World } from '../ports/world.ts';
 import type { ShardFacts } from '../protocol/admission.ts';
 import type { FoldInput } from '../protocol/fold-sink.ts';
 import { ShardFold } from '../protocol/fold.ts';
+import { letterData } from './dead-letters.ts';
 import { readInputs, shaOf, type Unreadable } from './read-inputs.ts';
 import type { ShardActions } from './shard-actions.ts';
 
@@ -56,7 +57,8 @@ export class ShardRunner {
   /** Messages folded from the current subscription, and how many make its head. */
   #foldedHere = 0;
   #headAfter: number | undefined;
-  #resumeSeq = 0;
+  /** Everything implied up to here has been handed on; what was folded after it while not live has not (S2). */
+  #actedSeq = 0;
   /** Resolves when the head is reached for the first time. */
   readonly firstHead: Promise<void>;
   #announceHead: () => void = () => undefined;
@@ -73,32 +75,41 @@ export class ShardRunner {
     await this.#subscribe();
   }
 
+  /** Stream time of the last folded message. */
+  get lastMs(): number {
+    return this.#last?.timeMs ?? 0;
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     this.#generation += 1;
     await this.#subscription?.close();
   }
 
-  async #subscribe(): Promise<void> {
+  /** False when this subscription was lost or closed while it was being made. */
+  async #subscribe(): Promise<boolean> {
     const { world, stream, facts, actions } = this.#options;
     const generation = (this.#generation += 1);
     this.#foldedHere = 0;
     this.#headAfter = undefined;
-    this.#resumeSeq = this.#last?.seq ?? 0;
     actions.live = false;
     const subscription = await world.log.read({
       stream,
       filters: [subjects.shardInputs(facts.pattern, facts.shard)],
-      after: this.#resumeSeq,
+      after: this.#last?.seq ?? 0,
       onMessage: (message) => (generation === this.#generation ? this.#onMessage(message) : undefined),
       onLost: (why) => {
         if (generation === this.#generation && !this.#closed) this.#lost(why);
       },
     });
-    if (generation !== this.#generation) return subscription.close();
+    if (generation !== this.#generation || this.#closed) {
+      await subscription.close();
+      return false;
+    }
     this.#subscription = subscription;
     this.#headAfter = subscription.pending;
     this.#checkHead();
+    return true;
   }
 
   #onMessage(message: LogMessage): Promise<void> | undefined {
@@ -134,7 +145,7 @@ export class ShardRunner {
   }
 
   #unreadable(message: LogMessage, { index, problem, envelope }: Unreadable): void {
-    const data = index === undefined ? message.data : Buffer.from(JSON.stringify(envelope));
+    const data = index === undefined ? message.data : letterData(envelope, message.data);
     const at = `${message.seq}.${index ?? 0}`;
     this.#options.actions.deadLetter({ position: at, subject: message.subject, problem, data });
   }
@@ -144,12 +155,13 @@ export class ShardRunner {
       return;
     this.#options.world.passing('c12');
     this.#options.actions.live = true;
-    this.#options.actions.catchUp(this.fold, this.#resumeSeq);
+    this.#options.actions.catchUp(this.fold, this.#actedSeq);
     this.#announceHead();
   }
 
   #stop(): void {
     this.#generation += 1;
+    if (this.#options.actions.live) this.#actedSeq = this.#last?.seq ?? 0;
     this.#options.actions.live = false;
     this.#options.onLost();
     void this.#subscription?.close().catch(() => undefined);
@@ -172,8 +184,7 @@ export class ShardRunner {
     for (let missing = 0; !this.#closed;) {
       try {
         await this.#verify();
-        await this.#subscribe();
-        this.#options.onVerified();
+        if (await this.#subscribe()) this.#options.onVerified();
         return;
       } catch (error) {
         if (PhasorError.is(error, 'STREAM_MISSING')) missing += 1;

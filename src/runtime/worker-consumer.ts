@@ -6,9 +6,11 @@ import type { Logger } from '../ports/telemetry.ts';
 import type { Delivery, Work, WorkSource } from '../ports/work.ts';
 import { decodeBody } from '../protocol/codec.ts';
 import type { CommandEnvelope } from '../protocol/envelopes.ts';
-import { parseCommand } from '../protocol/guards.ts';
+import { parseCommand, type Parsed } from '../protocol/guards.ts';
 import type { Reply } from '../reliability/barrier.ts';
+import { letterData } from './dead-letters.ts';
 import type { ServerClock } from './server-clock.ts';
+import { thrownReply } from './worker-answers.ts';
 import type { Executor } from './worker-execute.ts';
 import type { Reports } from './worker-reports.ts';
 
@@ -43,7 +45,6 @@ interface Item {
   readonly next: Item | undefined;
 }
 
-const encoder = new TextEncoder();
 const ISOLATE: Reply = { answer: 'retry', code: 'isolate', mayHaveRun: true };
 const CRASHED: Reply = {
   answer: 'unknown',
@@ -116,45 +117,59 @@ export class Consumer {
   }
 
   #receive(delivery: Delivery): void {
-    const { server, reports, pattern, logger } = this.#options;
+    const { server, logger } = this.#options;
     server.observe(delivery.timeMs);
     this.#asked = Math.max(0, this.#asked - 1);
     const job: Job = { delivery, open: 1, failed: false, begun: false };
     this.#jobs.add(job);
+    try {
+      this.#unpack(job);
+    } catch (err) {
+      logger.error({ err, seq: delivery.seq }, 'a message could not be taken in');
+      job.open = 1;
+      this.#close(job, false);
+    }
+    this.#ask();
+  }
+
+  #unpack(job: Job): void {
+    const { delivery } = job;
     const body = decodeBody(delivery.data);
     if (body.ok) {
       this.#perMessage += (body.envelopes.length - this.#perMessage) / 8;
       job.open = body.envelopes.length;
       this.#dispatch(job, this.#parse(job, body.envelopes));
-    } else {
-      const dead = { pattern, index: 0, problem: `the body ${body.problem}`, data: delivery.data };
-      reports.bury(delivery, dead).then(
-        () => this.#close(job, true),
-        (err: unknown) => logger.error({ err }, 'a dead letter failed'),
-      );
-    }
-    this.#ask();
+    } else this.#bury(job, { index: 0, problem: `the body ${body.problem}`, data: delivery.data });
   }
 
   #parse(job: Job, envelopes: readonly unknown[]): CommandEnvelope[] {
     const { delivery } = job;
-    const { pattern, reports, logger } = this.#options;
     const phase = parseCommandSubject(delivery.subject)?.phase;
     const commands: CommandEnvelope[] = [];
     for (const [index, value] of envelopes.entries()) {
-      const parsed = parseCommand(value, delivery.data.length);
+      const parsed = readCommand(value, delivery.data.length);
       if (parsed.ok && parsed.envelope.phase === phase) {
         commands.push(parsed.envelope);
         continue;
       }
       const problem = parsed.ok ? wrongPhase(parsed.envelope.phase, phase) : parsed.problem;
-      const data = encoder.encode(JSON.stringify(value));
-      reports.bury(delivery, { pattern, index, problem, data }).then(
-        () => this.#close(job, true),
-        (err: unknown) => logger.error({ err }, 'a dead letter failed'),
-      );
+      this.#bury(job, { index, problem, data: letterData(value, delivery.data) });
     }
     return commands;
+  }
+
+  #bury(
+    job: Job,
+    dead: { readonly index: number; readonly problem: string; readonly data: Uint8Array },
+  ): void {
+    const { pattern, reports, logger } = this.#options;
+    reports.bury(job.delivery, { pattern, ...dead }).then(
+      () => this.#close(job, true),
+      (err: unknown) => {
+        logger.error({ err }, 'a dead letter failed');
+        this.#close(job, false);
+      },
+    );
   }
 
   #dispatch(job: Job, commands: readonly CommandEnvelope[]): void {
@@ -192,21 +207,27 @@ export class Consumer {
   }
 
   #start(item: Item): void {
-    const { executor, pattern } = this.#options;
+    const { executor, pattern, logger } = this.#options;
     const { job, command } = item;
     this.#busy += 1;
     job.begun = true;
-    let answered = false;
-    executor.execute({ pattern, command, redelivered: job.delivery.deliveries > 1 }, (reply) => {
+    const call = { answered: false };
+    const onAnswer = (reply: Reply): void => {
       // The second answer of a handler that had run out of time: its slot and message are long settled.
-      const late = answered;
-      answered = true;
+      const late = call.answered;
+      call.answered = true;
       if (!late) this.#busy -= 1;
       this.#report(item, reply, late);
       if (late) return;
       this.#pump();
       this.#ask();
-    });
+    };
+    try {
+      executor.execute({ pattern, command, redelivered: job.delivery.deliveries > 1 }, onAnswer);
+    } catch (err) {
+      logger.error({ err, tx: command.tx, step: command.step }, 'a command could not be executed');
+      if (!call.answered) onAnswer(thrownReply(err));
+    }
   }
 
   /** A poison envelope among several: nothing runs, the next attempt is published alone. */
@@ -270,6 +291,15 @@ export class Consumer {
     }
     this.#asked += more;
     this.#source.request(more, MAX_HELD_BYTES);
+  }
+}
+
+/** A check that throws refuses: one envelope must not take its neighbours down. */
+function readCommand(value: unknown, bodyBytes: number): Parsed<CommandEnvelope> {
+  try {
+    return parseCommand(value, bodyBytes);
+  } catch (err) {
+    return { ok: false, problem: `cannot be checked: ${String(err)}` };
   }
 }
 

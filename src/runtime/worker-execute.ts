@@ -18,6 +18,8 @@ export interface ExecutorOptions {
   readonly handlerTimeoutMs: number | undefined;
   readonly clock: Clock;
   readonly server: ServerClock;
+  /** Corrects `server` by the answer of the pattern's stream; false: there was none. */
+  readonly confirmTime: (pattern: Pattern) => Promise<boolean>;
   readonly logger: Logger;
   readonly passing: Passing;
 }
@@ -32,6 +34,13 @@ export interface Task {
 /** Node's timers hold no more; a limit beyond it is none. */
 const MAX_TIMER_MS = 2_147_483_647;
 
+/** A copy of a command that asked no barrier cannot vouch for another copy that ran: it may have. */
+const EXPIRED: Reply = {
+  answer: 'retry',
+  code: 'expired',
+  message: 'came after it was due',
+  mayHaveRun: true,
+};
 const TIMED_OUT: Reply = {
   answer: 'unknown',
   code: 'timeout',
@@ -42,6 +51,7 @@ export class Executor {
   readonly #options: ExecutorOptions;
   readonly #running = new Set<Run>();
   readonly #missing = new Set<string>();
+  #aborted = false;
 
   constructor(options: ExecutorOptions) {
     this.#options = options;
@@ -52,20 +62,42 @@ export class Executor {
    * after all.
    */
   execute(task: Task, answered: (reply: Reply) => void): void {
-    const { command, redelivered } = task;
-    const handler = this.#handlerOf(command);
-    if (handler === undefined) {
-      const message = `no handler for ${command.phase} of ${command.action} here`;
-      answered(qualify({ answer: 'retry', code: 'no-handler', message }, redelivered));
-      return;
-    }
-    const leftMs = command.due === undefined ? Infinity : command.due - this.#options.server.nowMs();
+    const { due, phase } = task.command;
+    const leftMs = due === undefined ? Infinity : due - this.#options.server.nowMs();
     // Nobody waits for this attempt any more. Closing phases run all the same: they must get done.
-    if (leftMs <= 0 && isOpenPhase(command.phase)) {
-      answered(qualify({ answer: 'retry', code: 'expired', message: 'came after it was due' }, redelivered));
+    if (leftMs > 0 || !isOpenPhase(phase)) this.#run(task, leftMs, answered);
+    else if (this.#options.server.isCorrected) answered(EXPIRED);
+    else this.#confirm(task, answered);
+  }
+
+  /** The estimate may stem from before the server's clock was set back. Running what has expired only wastes work. */
+  #confirm(task: Task, answered: (reply: Reply) => void): void {
+    const { confirmTime, logger } = this.#options;
+    confirmTime(task.pattern)
+      .then((sure) => {
+        // The worker gave up meanwhile, and the command comes again elsewhere.
+        if (this.#aborted) return;
+        if (sure) this.execute(task, answered);
+        else this.#run(task, Infinity, answered);
+      })
+      .catch((err: unknown) => {
+        logger.error({ err, tx: task.command.tx }, 'a command could not be executed');
+        answered(thrownReply(err));
+      });
+  }
+
+  #run(task: Task, leftMs: number, answered: (reply: Reply) => void): void {
+    const { command } = task;
+    const { barrier } = this.#options;
+    const handler = this.#handlerOf(command);
+    const missing = missingReply(command);
+    if (handler === undefined && barrier === undefined) {
+      answered(qualify(missing, true));
       return;
     }
-    const run = new Run(task, handler, this.#options);
+    // Behind the barrier also this is an execution: its record closes the attempt for every copy, and an undo of
+    // nothing is empty with or without a handler.
+    const run = new Run(task, handler ?? (() => missing), this.#options);
     const outcome = this.#outcome(task, run);
     if (!(outcome instanceof Promise)) {
       answered(outcome);
@@ -77,6 +109,7 @@ export class Executor {
 
   /** Tells every handler to stop; their answers are not reported any more. */
   abort(reason: Error): void {
+    this.#aborted = true;
     for (const run of this.#running) run.abandon(reason);
     this.#running.clear();
   }
@@ -156,6 +189,13 @@ export class Executor {
     return undefined;
   }
 }
+
+const missingReply = ({ phase, action }: CommandEnvelope) =>
+  ({
+    answer: 'retry',
+    code: 'no-handler',
+    message: `no handler for ${phase} of ${action} here`,
+  }) as const;
 
 class Run implements Execution {
   readonly #task: Task;

@@ -48,8 +48,8 @@ export class Reports {
       return;
     }
     if (command.command.reply !== true) return;
-    const response = encodeEnvelope({ ...envelope, pattern, ...(meta === undefined ? {} : { meta }) });
     try {
+      const response = encodeEnvelope({ ...envelope, pattern, ...(meta === undefined ? {} : { meta }) });
       this.#world.bus.publish(subjects.response(tx, this.#participant, phase), joinBody([response]));
     } catch (err) {
       // A courtesy, at most once: the report in the log is what counts.

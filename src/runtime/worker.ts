@@ -1,6 +1,6 @@
 /** The participant worker: pulls commands, runs handlers behind the barrier, reports (DESIGN §4, "Workers"). */
 import { isId, isParticipant } from '../kernel/ids.ts';
-import { subjects } from '../kernel/subjects.ts';
+import { streamOf, subjects } from '../kernel/subjects.ts';
 import { isOpenPhase, PATTERNS, PHASES, type Pattern, type Phase } from '../kernel/vocabulary.ts';
 import { PhasorError } from '../errors/phasor-error.ts';
 import type { Timeout } from '../ports/clock.ts';
@@ -112,6 +112,8 @@ class RunningWorker implements Worker {
   readonly #settings: Settings;
   readonly #server: ServerClock;
   readonly #reports: Reports;
+  readonly #asking = new Map<Pattern, Promise<boolean>>();
+  #ticks = 0;
   #consumers: readonly Consumer[] = [];
   #barrier: Barrier | undefined;
   #executor: Executor | undefined;
@@ -138,6 +140,7 @@ class RunningWorker implements Worker {
       handlerTimeoutMs,
       clock,
       server: this.#server,
+      confirmTime: (pattern) => this.#confirmTime(pattern),
       logger,
       passing,
     });
@@ -193,8 +196,33 @@ class RunningWorker implements Worker {
   #tick(): void {
     this.#ticker = this.#world.clock.after(this.#settings.ackWaitMs / 3, () => {
       for (const consumer of this.#consumers) consumer.signal();
+      this.#ticks += 1;
+      const pattern = this.patterns[this.#ticks % this.patterns.length];
+      if (pattern !== undefined && !this.#server.isCorrected) void this.#confirmTime(pattern);
       this.#tick();
     });
+  }
+
+  /** Never rejects; one question at a time to each stream. */
+  #confirmTime(pattern: Pattern): Promise<boolean> {
+    const { log, logger } = this.#world;
+    const asked = this.#asking.get(pattern);
+    if (asked !== undefined) return asked;
+    const asking = log
+      .state(streamOf(pattern))
+      .then(
+        ({ nowMs }) => {
+          this.#server.correct(nowMs);
+          return true;
+        },
+        (err: unknown) => {
+          logger.debug({ err, pattern }, 'the server did not tell its time');
+          return false;
+        },
+      )
+      .finally(() => this.#asking.delete(pattern));
+    this.#asking.set(pattern, asking);
+    return asking;
   }
 
   #consumer(pattern: Pattern, side: 'open' | 'close', executor: Executor): Consumer {
@@ -226,14 +254,14 @@ class RunningWorker implements Worker {
       replicas === undefined ? {} : { replicas },
     );
     const owner = random.ulid(clock.wallMs());
-    // A record of its own tells the server's time: without it a restarted worker would know that of old commands
-    // only, and take the claims of its dead predecessor for living ones.
-    await bucket.create(`worker.${owner}`, new TextEncoder().encode('{"v":1}'), { ttlMs: 60_000 });
-    const hello = await bucket.get(`worker.${owner}`);
-    if (hello !== undefined) this.#server.observe(hello.timeMs);
     // Shorter than the ack wait: when a dead worker's command comes again, its claim is dead too.
     const leaseMs = Math.floor((ackWaitMs * 2) / 3);
-    return new KvBarrier({ bucket, clock, logger, passing, server: this.#server, owner, keepMs, leaseMs });
+    const server = this.#server;
+    const kv = new KvBarrier({ bucket, clock, logger, passing, server, owner, keepMs, leaseMs });
+    // Without it a restarted worker would know the time of old commands only, and take the claims of its dead
+    // predecessor for living ones.
+    server.observe(await kv.serverTimeMs());
+    return kv;
   }
 }
 

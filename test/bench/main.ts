@@ -22,13 +22,14 @@ const SIDES: readonly SideName[] = ['floor', 'product'];
 const PATTERNS: readonly BenchPattern[] = ['2pc', 'saga'];
 const rounds = Number(values.rounds);
 const shards = Number(values.shards);
-const durationMs = values.quick ? 1_200 : 10_000;
-const warmUpMs = values.quick ? 2_000 : 3_000;
+const durationMs = values.quick ? 1_300 : 10_000;
+/** The first workload of a side also compiles its code. */
+const warmUpMs = { first: values.quick ? 4_000 : 10_000, later: values.quick ? 800 : 3_000 };
 const concurrencies =
   values.concurrency === undefined
     ? values.quick
-      ? [1, 256]
-      : [1, 16, 64, 256, 1_024]
+      ? [256, 1]
+      : [256, 1, 16, 64, 1_024]
     : [Number(values.concurrency)];
 
 interface Row {
@@ -52,7 +53,8 @@ const say = (line: string): void => {
 /** One workload: warm both sides up, then measure them in turn. */
 async function compare(workload: string, sides: readonly Side[], concurrency: number): Promise<Row[]> {
   const measured = new Map<Side, Measured[]>(sides.map((side) => [side, []]));
-  for (const side of sides) await side.measure(concurrency, warmUpMs);
+  const warmUp = sides.some((side) => side.isWarm) ? warmUpMs.later : warmUpMs.first;
+  for (const side of sides) await side.measure(concurrency, warmUp);
   const before = new Map(sides.map((side) => [side, side.cpu()]));
   for (let round = 0; round < rounds; round += 1) {
     for (const side of sides) measured.get(side)?.push(await side.measure(concurrency, durationMs));

@@ -17,6 +17,7 @@ export type Cpu = Readonly<Record<Role | 'server', number>>;
 export class Side {
   readonly #processes: Readonly<Record<Role, ChildProcess>>;
   readonly #answers: AsyncIterator<string>;
+  #measured = false;
 
   private constructor(
     readonly name: SideName,
@@ -53,7 +54,13 @@ export class Side {
     return new Side(name, pattern, { nats, processes, lines });
   }
 
+  /** Whether it has measured anything yet. */
+  get isWarm(): boolean {
+    return this.#measured;
+  }
+
   async measure(concurrency: number, durationMs: number): Promise<Measured> {
+    this.#measured = true;
     const load: Load = { pattern: this.pattern, plan: planOf(this.pattern), concurrency, durationMs };
     this.#processes.client.stdin?.write(`${JSON.stringify(load)}\n`);
     const answer = await this.#answers.next();

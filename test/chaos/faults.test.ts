@@ -88,7 +88,7 @@ async function run(plan: BuiltPlan<Pattern>, tx?: string) {
 async function storyOf(pattern: Pattern, tx: string): Promise<Story> {
   const stories: Story[] = [];
   const { world } = await rig.world();
-  await replayLog(world, { pattern, tx, onStory: (story) => stories.push(story) });
+  await replayLog(world, { pattern, txs: [tx], onStory: (story) => stories.push(story) });
   return stories.at(-1)!;
 }
 

@@ -221,6 +221,7 @@ function slowAcks(world: World, delayMs: number): World {
     state: world.log.state.bind(world.log),
     read: world.log.read.bind(world.log),
     get: world.log.get.bind(world.log),
+    subjects: world.log.subjects.bind(world.log),
   };
   return { ...world, log };
 }

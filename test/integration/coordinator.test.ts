@@ -51,7 +51,7 @@ async function bank(more: Action = {}): Promise<string[]> {
 async function storyOf(pattern: '2pc' | 'saga', tx: string): Promise<Story> {
   const stories: Story[] = [];
   const { world } = await rig.world();
-  await replayLog(world, { pattern, tx, onStory: (story) => stories.push(story) });
+  await replayLog(world, { pattern, txs: [tx], onStory: (story) => stories.push(story) });
   const last = stories.at(-1);
   if (last === undefined) throw new Error(`no story of ${tx}`);
   return last;
@@ -274,7 +274,14 @@ describe('what must not be believed', () => {
     const forged = subjects.input('2pc', 'coordinator', 'decided', 0);
     const note = { v: 1, tx: 'x', run: '1.0.5', kind: 'verdict', at: '1.0', value: 'admit' };
     await world.log.append(forged, Buffer.from(JSON.stringify([note])), { msgId: 'forged' });
-    await eventually(() => letters.length >= bad.length + 1, { what: 'all dead letters' });
+    const nowhere = subjects.input('2pc', 'client', 'begin', 7);
+    await world.log.append(nowhere, Buffer.from('[{"v":1}]'));
+    // Stray subjects are looked for at start.
+    await rig.coordinator({ patterns: ['2pc'] });
+    await eventually(() => letters.some((problem) => problem.includes('no such shard')), {
+      what: 'the stray',
+    });
+    await eventually(() => letters.length >= bad.length + 2, { what: 'all dead letters' });
     expect(letters.some((problem) => problem.includes('Nats-*'))).toBe(true);
     subscription.unsubscribe();
   });

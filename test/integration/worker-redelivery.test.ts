@@ -199,3 +199,28 @@ async function pulls(commander: Commander): Promise<boolean> {
   const { num_waiting } = (await world.main.connection.nc.request(subject)).json<{ num_waiting?: number }>();
   return (num_waiting ?? 0) === 0;
 }
+
+describe('a consumer that was deleted and is made again', () => {
+  it('delivers old commands once more, and a commit whose record is gone does not run again', async () => {
+    bank = await world.participant('2pc');
+    let commits = 0;
+    const actions = { charge: { prepare: () => done(), commit: () => void (commits += 1) } };
+    const { worker } = await bank.worker({ barrier: 'kv', actions });
+    const since = Date.now() - 31_000;
+    const old = bank.command('commit', { since });
+    expect(await bank.ask(old)).toMatchObject({ answer: 'done' });
+    const young = bank.command('commit');
+    expect(await bank.ask(young)).toMatchObject({ answer: 'done' });
+    await bank.allAcked('close');
+    await worker.drain();
+
+    const { nc } = world.main.connection;
+    await nc.request(`$JS.API.CONSUMER.DELETE.DTX_2PC_STREAM.2pc-${bank.participant}-close`);
+    await nc.request(`$JS.API.STREAM.DELETE.KV_DTX_BARRIER_${bank.participant}`);
+    await bank.worker({ barrier: 'kv', barrierKeepMs: 60_000, actions });
+    expect(await bank.report(old, 2)).toMatchObject({ answer: 'stale' });
+    // Its record cannot have ended by itself so soon: commands come again, and this one was never reported.
+    expect(await bank.report(young, 2)).toMatchObject({ answer: 'done' });
+    expect(commits).toBe(3);
+  });
+});

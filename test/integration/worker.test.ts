@@ -104,7 +104,9 @@ describe('a call', () => {
     await bank.worker({ barrier: 'kv', patterns: ['saga'], actions: { charge: { execute: () => done() } } });
     const expected = { answer: 'retry', code: 'no-handler' };
     expect(await bank.ask(bank.command('execute', { action: 'toString' }))).toMatchObject(expected);
-    expect(await bank.ask(bank.command('compensate'))).toMatchObject(expected);
+    expect(await bank.ask(bank.command('compensate', { ran: true }))).toMatchObject(expected);
+    // What never ran needs no handler to be undone.
+    expect(await bank.ask(bank.command('compensate'))).toMatchObject({ answer: 'done', code: 'empty' });
   });
 
   it('of one phase is made of prepare and commit where it has no handler of its own', async () => {

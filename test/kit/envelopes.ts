@@ -4,6 +4,7 @@ import { jsonProblem } from '../../src/kernel/json.ts';
 import {
   ANSWERS,
   DECISIONS,
+  PATTERNS,
   PHASES,
   STATUSES,
   STEP_KINDS,
@@ -92,6 +93,24 @@ export const decided = fc.oneof(
   record({ ...note, kind: fc.constant('conflict'), value: texts, digest: digests }, { code: ids }),
 );
 
+export const outcomes = record(
+  {
+    ...{ ...common, at: positions, time: naturals },
+    pattern: fc.constantFrom(...PATTERNS),
+    status: fc.constantFrom(...STATUSES),
+    scope: fc.constantFrom('all', 'critical'),
+  },
+  {
+    meta: metas,
+    code: ids,
+    message: texts,
+    step: ids,
+    outputs: fc.dictionary(ids, json, { maxKeys: 4, noNullPrototype: true }),
+    attention: fc.boolean(),
+    duplicate: fc.boolean(),
+  },
+);
+
 const steps = record(
   { participant: participants, action: ids },
   {
@@ -138,6 +157,15 @@ export const begins = record(
 const deep = (levels: number): unknown => JSON.parse('['.repeat(levels) + ']'.repeat(levels));
 const entries = (count: number): object =>
   Object.fromEntries(Array.from({ length: count }, (_, i) => [`k${i}`, '']));
+/** Five outputs of so many bytes as JSON text. */
+const outputsOf = (bytes: number): object => {
+  const texts = { a: '', b: '', c: '', d: '', e: '' };
+  const chars = bytes - JSON.stringify(texts).length;
+  const share = Math.floor(chars / 5);
+  const names = Object.keys(texts) as (keyof typeof texts)[];
+  for (const name of names) texts[name] = 'x'.repeat(name === 'a' ? chars - 4 * share : share);
+  return texts;
+};
 /** Values at and beyond every cap, and of every wrong type. */
 export const ODD: readonly unknown[] = [
   ...[undefined, null, true, false, '', 'x', 0, 1, -1, 1.5, -0, NaN, Infinity],
@@ -163,6 +191,9 @@ export const ODD: readonly unknown[] = [
     ['phases', 'x'],
     'fresh',
   ],
+  // Outputs of an outcome: what each may be, and 65,536 and 65,537 bytes in all.
+  ...[{ a: deep(64) }, { a: deep(65) }, { 'a.b': 1 }, { a: 'x'.repeat(16_382) }, { a: 'x'.repeat(16_383) }],
+  ...[outputsOf(65_536), outputsOf(65_537)],
   ...['coordinator', 'operator', { name: 'p', steps: [] }, { name: 'p', steps: [{}] }, ['outcome', 'x', 'y']],
 ];
 const odd = fc.oneof(fc.constantFrom(...ODD), json);

@@ -29,6 +29,8 @@ export class FoldRig implements FoldSink {
   /** What was implied, as short lines, in order. */
   readonly implied: string[] = [];
   readonly runs: RunRecord[] = [];
+  /** Due times that were armed, in order. */
+  readonly due: number[] = [];
   #seq = 0;
 
   constructor(readonly pattern: Pattern = '2pc') {
@@ -92,8 +94,8 @@ export class FoldRig implements FoldSink {
   judged(_run: RunRecord, verdict: string): void {
     this.implied.push(`judged ${verdict}`);
   }
-  armed(): void {
-    // Timers are looked at through the run.
+  armed(_run: RunRecord, dueMs: number): void {
+    this.due.push(dueMs);
   }
   attend(_run: RunRecord | undefined, item: { code: string }): void {
     this.implied.push(`attend ${item.code}`);

@@ -74,6 +74,15 @@ describe('an act', () => {
     expect(act.reportAct(fourth, report('unknown', 4), context(20)).type).toBe('exhausted');
   });
 
+  it('counts a request to isolate what is isolated already like any other retry', () => {
+    const alone = after(report('retry', 1, { code: 'isolate' }));
+    const again = act.reportAct(alone, report('retry', 2, { code: 'isolate' }), context(5));
+    expect(again).toMatchObject({ type: 'backing_off', act: { counted: 1, alone: true } });
+    const isolate = (attempt: number) => report('retry', attempt, { code: 'isolate' });
+    const last = after(isolate(1), isolate(2), isolate(3));
+    expect(act.reportAct(last, isolate(4), context(20)).type).toBe('exhausted');
+  });
+
   it('takes a deadline only if it is due and its arming current (M4)', () => {
     const deadline = { kind: 'attempt', attempt: 1, armed: '1.0' } as const;
     expect(act.deadlineAct(started, deadline, context(2, 5_000)).type).toBe('ignored');

@@ -16,8 +16,7 @@ let bucket: MemoryKeyValue;
 let barrier: KvBarrier;
 let calls: Phase[];
 
-function newBarrier(owner: string): KvBarrier {
-  const server = new ServerClock(clock);
+function newBarrier(owner: string, server = new ServerClock(clock)): KvBarrier {
   server.observe(clock.wallMs());
   return new KvBarrier({
     bucket,
@@ -130,7 +129,8 @@ describe('a bucket with faults', () => {
   it('runs nothing and says retry when it cannot be reached', async () => {
     bucket.faults = Array.from({ length: 10 }, () => 'not-stored' as const);
     const reply = await drive(guard(command('prepare')));
-    expect(reply).toEqual({ answer: 'retry', code: 'barrier-unavailable' });
+    // It never saw the record: another copy of the command may stand there.
+    expect(reply).toEqual({ answer: 'retry', code: 'barrier-unavailable', mayHaveRun: true });
     expect(calls).toEqual([]);
   });
 
@@ -238,6 +238,22 @@ describe('a claim', () => {
     expect(await guard(command('abort', { attempt: 3 }), undefined, other)).toEqual({ answer: 'done' });
     expect(await guard(command('abort', { attempt: 4 }), undefined, other)).toEqual({ answer: 'done' });
     expect(calls).toEqual(['prepare', 'abort', 'abort']);
+  });
+
+  it('is not taken over early by a worker whose estimate stems from before the clock was set back', async () => {
+    const handler = slow();
+    const first = guard(command('prepare'), () => handler.promise);
+    await settled();
+    const server = new ServerClock(clock);
+    server.observe(clock.wallMs() + 10 * LEASE_MS);
+    const ahead = newBarrier('w2', server);
+    expect(await guard(command('abort'), undefined, ahead)).toMatchObject({ code: 'busy' });
+    clock.advance(LEASE_MS / 2);
+    expect(await guard(command('abort', { attempt: 2 }), undefined, ahead)).toMatchObject({ code: 'busy' });
+    handler.end({ answer: 'done' });
+    expect(await first).toEqual({ answer: 'done' });
+    expect(await guard(command('abort', { attempt: 3 }), undefined, ahead)).toEqual({ answer: 'done' });
+    expect(calls).toEqual(['prepare', 'abort']);
   });
 
   it('is not taken over early by a worker whose estimate of the time is far behind', async () => {

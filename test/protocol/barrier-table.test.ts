@@ -218,8 +218,18 @@ describe('commit against abort', () => {
   it('commit is a conflict after an empty abort', () =>
     expect(nothing.buried('abort').decide('commit')).toEqual(answers({ answer: 'conflict' })));
 
-  it('commit runs without a record: everybody voted yes, however long ago', () =>
-    expect(nothing.decide('commit', { since: 0 })).toEqual(runs()));
+  it('commit runs without a record: everybody voted yes', () =>
+    expect(nothing.decide('commit', { since: T0 - KEEP_MS / 2 })).toEqual(runs()));
+
+  it.each(['precommit', 'commit', 'confirm'] as const)(
+    '%s is stale when nothing is known, and old: it may have run before its record ended',
+    (finish) => {
+      const since = T0 - KEEP_MS / 2 - 1;
+      expect(nothing.decide(finish, { since })).toEqual(answers({ answer: 'stale' }));
+      expect(nothing.answered('prepare', done()).decide(finish, { since })).toEqual(runs());
+      expect(nothing.answered(finish, done()).decide(finish, { since })).toEqual(answers(done()));
+    },
+  );
 
   it('commit waits for a prepare at work', () =>
     expect(nothing.started('prepare').decide('commit', soon)).toEqual(answers({ code: 'busy' })));

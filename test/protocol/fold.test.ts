@@ -290,6 +290,40 @@ describe('Rule 8: identity by subject', () => {
   });
 });
 
+describe('names that every object inherits', () => {
+  it.each(['constructor', '__proto__', 'toString', 'hasOwnProperty'])(
+    'the signal %s belongs to the begin’s sender',
+    (name) => {
+      rig.begin({ allow: { signal: { ok: ['support'] } } });
+      expect(rig.feed('support.signal', { ...rig.named(), name })[0]).toMatch(/^dead/);
+      expect(rig.feed('client.signal', { ...rig.named(), name })).toEqual(['accepted signal']);
+    },
+  );
+});
+
+describe('a killed run that waits for its verdict', () => {
+  it('leaves the name to the run of this id that is open', () => {
+    rig.begin({ tx: 'order-7', id: 'own' });
+    rig.feed('coordinator.decided', verdict('admit'));
+    const first = run();
+    rig.begin({ tx: 'order-7', id: 'own' });
+    const killed = rig.feed('operator.kill', { ...rig.named(), by: 'asha', reason: 'not this one' });
+    expect(killed).toEqual(['accepted kill', 'outcome killed', 'told killed']);
+    expect(rig.fold.runOf('order-7')).toBe(first);
+    rig.feed('coordinator.decided', outcomeNote());
+    expect(rig.fold.runOf('order-7')).toBe(first);
+  });
+});
+
+it('keeps what it told early', () => {
+  rig.begin();
+  rig.report('debit', 'prepare');
+  rig.report('credit', 'prepare');
+  rig.report('debit', 'commit');
+  expect(rig.report('credit', 'commit', { answer: 'stale' })).toContain('told committed early');
+  expect(run().toldEarly).toMatchObject({ status: 'committed', attention: true });
+});
+
 describe('delayed start', () => {
   const start = { kind: 'start', armed: '1.0' };
 

@@ -3,8 +3,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import * as envelopes from '../../src/protocol/envelopes.ts';
-import { isCommand, isDecided, isPlainBegin, isReport } from '../../src/protocol/hot-guards.ts';
-import { begins, commands, decided, harmed, ODD, reports } from '../kit/envelopes.ts';
+import { isCommand, isDecided, isOutcome, isPlainBegin, isReport } from '../../src/protocol/hot-guards.ts';
+import { begins, commands, decided, harmed, ODD, outcomes, reports } from '../kit/envelopes.ts';
 
 type Guard = (value: unknown, bodyBytes: number) => boolean;
 const bytesOf = (value: unknown): number => Buffer.byteLength(JSON.stringify([value]));
@@ -22,6 +22,7 @@ describe.each([
   { name: 'command', guard: isCommand, schema: envelopes.commandSchema, valid: commands },
   { name: 'report', guard: isReport, schema: envelopes.reportSchema, valid: reports },
   { name: 'decided', guard: isDecided, schema: envelopes.decidedSchema, valid: decided },
+  { name: 'outcome', guard: isOutcome, schema: envelopes.outcomeSchema, valid: outcomes },
 ])('the guard of $name', ({ guard, schema, valid }) => {
   it('accepts every valid envelope, as the schema does', () => {
     fc.assert(

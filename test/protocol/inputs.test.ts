@@ -76,6 +76,17 @@ describe('resolveInput', () => {
     });
   });
 
+  it('quotes no more of a pointer than a person reads', () => {
+    const from = `reserve/${'\u{1F600}'.repeat(2_000)}`;
+    const resolved = resolve({ $from: from });
+    const { message } = resolved.ok ? { message: '' } : resolved.problem;
+    expect(message).toMatch(/^nothing is at "reserve\/.{50,}…"$/u);
+    expect(message.length).toBeLessThan(300);
+    expect(message).not.toMatch(/\p{Surrogate}/u);
+    const [bad] = pointersIn({ $from: 'x '.repeat(2_000) });
+    expect(bad !== undefined && 'problem' in bad ? bad.problem.length : Infinity).toBeLessThan(300);
+  });
+
   it('does not follow pointers inside outputs', () => {
     const output = { $from: 'secret' };
     expect(resolveInput({ $from: 'a' }, (step) => (step === 'a' ? output : 'leaked'))).toEqual({

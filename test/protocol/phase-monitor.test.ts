@@ -138,6 +138,41 @@ describe('phase monitor', () => {
     expect(fired).toHaveLength(2);
   });
 
+  it('backs off while an early one stays early because the run clock stands still', () => {
+    skewMs = 60_000;
+    const timer = phaseTimer(START + 1_000);
+    const run = runWith(timer);
+    const read = () => monitor.read(run, inputOf(run, timer), { at: '5.0', time: START + 999 });
+    const firedAt: number[] = [];
+    monitor.look(run);
+    for (let ms = 0; ms < 30_000; ms += 10) {
+      clock.advance(10);
+      if (fired.splice(0).length === 0) continue;
+      firedAt.push(clock.monotonicMs());
+      read();
+      // The same deadline of another coordinator, and another look at the run, change nothing.
+      read();
+      monitor.look(run);
+    }
+    const waits = firedAt.slice(1).map((at, index) => Math.round((at - (firedAt[index] ?? 0)) / 250) * 250);
+    expect(waits).toEqual([250, 500, 1_000, 2_000, 4_000, 5_000, 5_000, 5_000, 5_000]);
+  });
+
+  it('fires anew what was frozen while its input was on its way', () => {
+    const timer = phaseTimer(START + 100);
+    const run = runWith(timer);
+    monitor.look(run);
+    clock.advance(200);
+    run.frozen = '7.0';
+    monitor.read(run, inputOf(run, timer), { at: '8.0', time: START + 99 });
+    clock.advance(10_000);
+    expect(fired).toHaveLength(1);
+    run.frozen = undefined;
+    monitor.look(run);
+    clock.advance(40);
+    expect(fired).toHaveLength(2);
+  });
+
   it('catches up after the process was suspended for long', () => {
     const runs = [1_000, 90_000_000].map((ms) => runWith(phaseTimer(START + ms)));
     for (const run of runs) monitor.look(run);

@@ -5,6 +5,24 @@ import { ServerClock } from '../../src/runtime/server-clock.ts';
 import { HandClock } from '../kit/hand-clock.ts';
 
 describe('the estimate of the server time', () => {
+  it('follows the answer of a server whose clock was set back, whatever older messages tell', () => {
+    const clock = new HandClock();
+    const server = new ServerClock(clock);
+    server.observe(1_060_000);
+    server.observe(1_000_000);
+    expect(server.nowMs()).toBe(1_060_000);
+    expect(server.isCorrected).toBe(false);
+    server.correct(1_000_000);
+    expect(server.isCorrected).toBe(true);
+    clock.advance(500);
+    server.observe(1_060_000);
+    expect(server.nowMs()).toBe(1_000_499);
+    clock.advance(500);
+    expect(server.isCorrected).toBe(false);
+    server.observe(1_002_000);
+    expect(server.nowMs()).toBe(1_002_000);
+  });
+
   it('goes on between messages, and is not set back by one that was long on its way', () => {
     const clock = new HandClock();
     const server = new ServerClock(clock);

@@ -195,7 +195,7 @@ export class Engagement implements PendingHost, WatchHost, OutcomeSource {
   }
 
   #listen(pending: PendingRun): void {
-    pending.lease = this.#subscriptions.subscribe(pending.tx, pending);
+    pending.lease = this.#subscriptions.subscribe(pending.tx, pending, 'outcome');
   }
 
   #letGo(pending: PendingRun): void {

@@ -2,7 +2,7 @@
  * One begin and whoever waits for its outcome.
  *
  * Invariants:
- *  P1 an outcome counts only for the run that this begin began, or (own ids) for the earlier run that it repeats;
+ *  P1 an outcome counts only for the run that this begin began, or (own ids) for the run that it repeats;
  *  P2 what is told before the begin's acknowledgement is kept until it can be judged;
  *  P3 the first outcome that counts is the one every waiter gets.
  */
@@ -134,7 +134,7 @@ export class PendingRun implements ResponseListener, Swept {
       if (this.outcome !== undefined || run.pattern !== this.pattern) continue;
       if (this.#isMine(run.run)) {
         if (run.outcome !== undefined) this.#accept(run.outcome);
-      } else if (this.begin.checked.own && this.at !== undefined) this.#foundEarlier(run, this.at);
+      } else if (this.begin.checked.own && this.at !== undefined) this.#foundOther(run, this.at);
     }
   }
 
@@ -160,10 +160,14 @@ export class PendingRun implements ResponseListener, Swept {
     return this.at !== undefined && run.startsWith(`${this.at}.`);
   }
 
-  /** An own id names a run that began earlier: this begin repeats it, contradicts it, or came after its window. */
-  #foundEarlier(run: FoundRun, at: Position): void {
-    if (comparePositions(parseRun(run.run).at, at) > 0) return;
+  /** An own id names another run: this begin repeats it, contradicts it, or came after its window. */
+  #foundOther(run: FoundRun, at: Position): void {
     const told = this.#toldAgain?.run === run.run ? this.#toldAgain : undefined;
+    if (comparePositions(parseRun(run.run).at, at) > 0) {
+      // It began later, but its key was written first: this begin repeats it. Only by being told is that certain.
+      if (told !== undefined && run.digest === this.begin.checked.digest()) this.#accept(told);
+      return;
+    }
     if (run.digest === undefined) {
       if (told !== undefined) this.#accept(told);
       return;
