@@ -6,11 +6,13 @@ import { printable } from './output.ts';
 const EXIT_USAGE = 64;
 const EXIT_SOFTWARE = 70;
 
-/** Says on stderr what went wrong, in one line if it is a known kind of failure; returns the exit code. */
+/** Says on stderr what went wrong, without a stack if it is a known kind of failure; returns the exit code. */
 export function reportFailure(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
   if (PhasorError.is(error)) {
-    process.stderr.write(`phasor: ${printable(error.message)}\n`);
+    // What lies in several lines, as the tail of a server's log, stays readable; no line of it can pass for another.
+    const lines = error.message.split('\n').map(printable);
+    process.stderr.write(`phasor: ${lines.join('\n  ')}\n`);
     return error.exitCode;
   }
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);

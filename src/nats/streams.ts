@@ -132,6 +132,11 @@ export async function ensureStreams(nc: NatsConnection, options: StreamOptions =
 async function planStreams(nc: NatsConnection, options: StreamOptions): Promise<Plan[]> {
   checkOptions(options);
   await requireJetStream(nc);
+  if ((options.replicas ?? 1) > 1 && nc.info?.cluster === undefined) {
+    // An existing stream takes the number on a single server, and shows it, and has one copy.
+    const what = `replicas: ${options.replicas ?? 1} need a cluster, and this server has none`;
+    throw new PhasorError('CONFIG_INVALID', what, { option: 'replicas' });
+  }
   const specs: { readonly spec: StreamSpec; readonly have: StreamInfo | undefined }[] = [];
   for (const spec of await specsOf(nc, options)) {
     specs.push({ spec, have: await streamInfo(nc, spec.name) });

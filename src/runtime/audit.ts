@@ -134,6 +134,8 @@ interface Notebook {
   readonly events: StoryEvent[];
   readonly contradictions: string[];
   outcome: OutcomeBody | undefined;
+  /** What its id was found to be: this begin was no run of its own. */
+  judged: 'duplicate' | 'mismatch' | undefined;
 }
 
 class Auditor implements FoldSink {
@@ -181,7 +183,7 @@ class Auditor implements FoldSink {
     if (this.#options.txs?.includes(run.facts.tx) === false) return;
     let notebook = this.#notebooks.get(run.facts.run);
     if (notebook === undefined) {
-      notebook = { run, events: [], contradictions: [], outcome: undefined };
+      notebook = { run, events: [], contradictions: [], outcome: undefined, judged: undefined };
       this.#notebooks.set(run.facts.run, notebook);
       this.#options.onBegun?.(run.facts.tx);
     }
@@ -242,8 +244,9 @@ class Auditor implements FoldSink {
     throw new PhasorError('VERSION_UNKNOWN', why);
   }
 
-  judged(): void {
-    // The verdict itself is an accepted input and already in the story.
+  judged(run: RunRecord, verdict: 'duplicate' | 'mismatch'): void {
+    const notebook = this.#notebooks.get(run.facts.run);
+    if (notebook !== undefined) notebook.judged = verdict;
   }
 
   armed(): void {
@@ -254,9 +257,10 @@ class Auditor implements FoldSink {
     // A deadline that counted is an accepted input.
   }
 
-  #tell({ run, events, contradictions, outcome }: Notebook): void {
+  #tell({ run, events, contradictions, outcome, judged }: Notebook): void {
     const { tx, run: id, plan, pattern } = run.facts;
-    const open = run.phase !== 'ended' && run.phase !== 'refused';
+    const open = run.phase !== 'ended' && run.phase !== 'refused' && judged === undefined;
+    const nothing = { waitsFor: 'nothing: its id named another run', steps: [], attention: [] };
     this.#options.onStory({
       pattern,
       tx,
@@ -267,7 +271,7 @@ class Auditor implements FoldSink {
       begunMs: run.begun.time,
       lastMs: run.clockMs,
       open,
-      view: viewOf(run),
+      view: judged === undefined ? viewOf(run) : { phase: judged, ...nothing },
       ...(run.decision === undefined ? {} : { decision: { value: run.decision.value, at: run.decision.at } }),
       ...(open || outcome === undefined ? {} : { outcome: outcomeEnvelope(run, outcome) }),
       events,

@@ -6,6 +6,7 @@ import type { NatsOptions } from '../nats/connection.ts';
 import { connectNats } from '../nats/connection.ts';
 import { startNatsServer, type NatsServerHandle } from '../nats/server/index.ts';
 import { applyStreams } from '../nats/streams.ts';
+import { silentLogger } from '../ports/telemetry.ts';
 import { startCoordinatorService, type CoordinatorService } from './coordinator.ts';
 
 export interface DevOptions {
@@ -46,7 +47,8 @@ export async function startDev(options: DevOptions): Promise<DevService> {
   });
   try {
     const nats = { ...options.nats, url: server.url };
-    const connection = await connectNats(nats);
+    // Its end is no news: everything that can go wrong here is thrown.
+    const connection = await connectNats({ ...nats, logger: silentLogger });
     await applyStreams(connection.nc).finally(() => connection.close());
     const coordinator = await startCoordinatorService({ nats });
     const failed = Promise.race([lost, coordinator.failed]);

@@ -1,7 +1,7 @@
 // Goal: the long-lived commands start, tell that they are ready, end cleanly, and die where they are told to.
 // Method: the built program in processes of its own, each on a server of its own.
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -125,6 +125,35 @@ describe('dev', () => {
     const shown = await phasor(['tx', 'show', 'kept-1'], { env: second.env });
     await second.process.stop();
     expect(shown.stdout).toMatch(/^kept-1 {2}saga/);
+  });
+
+  it('shows why its server did not start, line by line', async () => {
+    const taken = await testNats();
+    const { code, stderr } = await phasor(['dev', '--port', String(taken.port)], {});
+    await taken.stop();
+    expect(code).toBe(69);
+    expect(stderr).toMatch(/^phasor: NATS_SERVER_START_FAILED: .*\n(?: {2}.*\n)+$/);
+    expect(stderr).toMatch(/^ {2}.*address already in use/m);
+  });
+
+  it('runs the participant and the plan of the README as they stand there', async () => {
+    const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8');
+    const [, code = ''] = /```js\n(import [^]*?)```/.exec(readme) ?? [];
+    expect(code.trim().split('\n').length).toBeLessThanOrEqual(30);
+    await using own = spawnNode(MAIN, ['dev', '--json'], { env: CLEAN });
+    const url = String(ndjson(await own.waitForLine(/ready/, 30_000))[0]?.['url']);
+    const door = new URL('../../dist/src/index.js', import.meta.url).href;
+    const here = code.replace("'phasor'", `'${door}'`).replace('nats://127.0.0.1:4222', url);
+    const file = join(files, 'order.mjs');
+    await writeFile(file, here);
+    expect(await runNode(file, [], { timeoutMs: 30_000, env: CLEAN })).toMatchObject({
+      code: 0,
+      stdout: 'completed \n',
+      stderr: '',
+    });
+    await writeFile(file, here.replace('4200', '9900').replace('order-7', 'order-8'));
+    const { stdout } = await runNode(file, [], { timeoutMs: 30_000, env: CLEAN });
+    expect(stdout).toMatch(/^released \{ holdId: .*\}\ncompensated card-declined\n$/);
   });
 
   it('refuses options for a server that is not its own', async () => {

@@ -140,6 +140,14 @@ describe('own ids (Rule 7)', () => {
     const other = await client.run({ ...transfer({ input: { amount: 6 } }), tx }, { timeoutMs: 10_000 });
     expect(other.status).toBe('mismatch');
     expect(calls.filter((call) => call === 'from commit')).toHaveLength(1);
+    const stories: Story[] = [];
+    const { world } = await rig.world();
+    await replayLog(world, { pattern: '2pc', txs: [tx], onStory: (story) => stories.push(story) });
+    expect(stories.map(({ open, view }) => `${view.phase} ${open ? 'open' : 'over'}`)).toEqual([
+      'ended over',
+      'duplicate over',
+      'mismatch over',
+    ]);
     const elsewhere = saga('s').step('only', { participant: 'debit', action: 'move' }).build();
     expect(await client.run({ ...elsewhere, tx }, { timeoutMs: 10_000 })).toMatchObject({
       status: 'completed',

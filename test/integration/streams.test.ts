@@ -297,8 +297,15 @@ describe('the server', () => {
     expect(overlap.code).toBe('STREAM_APPLY_FAILED');
     expect(overlap.message).toMatch(/DTX_SAGA_STREAM: subjects overlap.*saga\.\*\.\*/);
     await jsm.streams.delete('OTHER');
-    const replicas = await refusal(applyStreams(nc, { replicas: 3 }));
-    expect(replicas.message).toMatch(/STREAM_APPLY_FAILED: DTX_SAGA_STREAM: replicas > 1 not supported/);
+  });
+
+  it('alone takes no replicas, also not for streams that exist', async () => {
+    await applyStreams(nc);
+    const refused = await refusal(applyStreams(nc, { replicas: 3 }));
+    expect(refused).toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining('need a cluster'),
+    });
   });
 
   it('without JetStream is named', async () => {

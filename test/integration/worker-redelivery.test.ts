@@ -219,7 +219,7 @@ describe('a consumer that was deleted and is made again', () => {
     await nc.request(`$JS.API.STREAM.DELETE.KV_DTX_BARRIER_${bank.participant}`);
     await bank.worker({ barrier: 'kv', barrierKeepMs: 60_000, actions });
     expect(await bank.report(old, 2)).toMatchObject({ answer: 'stale' });
-    // Its record cannot have ended by itself so soon: commands come again, and this one was never reported.
+    // A young one without a record was never begun, as far as anybody can tell.
     expect(await bank.report(young, 2)).toMatchObject({ answer: 'done' });
     expect(commits).toBe(3);
   });

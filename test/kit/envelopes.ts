@@ -219,7 +219,9 @@ export function harmed(valid: fc.Arbitrary<Record<string, unknown>>): fc.Arbitra
   });
   return fc.tuple(valid, fc.array(harm, { minLength: 1, maxLength: 2 })).map(([envelope, harms]) => {
     const copy = structuredClone(envelope);
-    for (const { keys, how, name, value } of harms) inflict(copy, keys, { how, name, value });
+    // Copies: a second harm inside the value of the first must not change, or even nest in itself, a value shared by all.
+    for (const { keys, how, name, value } of harms)
+      inflict(copy, keys, { how, name, value: structuredClone(value) });
     return copy;
   });
 }

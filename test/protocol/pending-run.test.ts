@@ -40,7 +40,7 @@ function pending() {
     run.received({
       subject: 'response.order.coordinator.outcome',
       data: Buffer.from(JSON.stringify([outcome])),
-    } as Parameters<PendingRun['received']>[0]);
+    });
   };
   return { run, tell, doubts: () => doubts };
 }

@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises';
 import { addAbortSignal, type Readable } from 'node:stream';
 
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 
 import { formatDurationMs } from '../../kernel/duration.ts';
 import { PhasorError } from '../../errors/phasor-error.ts';
@@ -28,7 +28,11 @@ export function addRun(program: Command, cli: Cli): void {
     .description('begin transactions from a file, print their outcomes as they come')
     .argument('<file>', 'one plan per line as JSON; - reads stdin')
     .option('--concurrency <n>', 'transactions open at a time', integer(1, 10_000), 64)
-    .option('--timeout <duration>', 'how long to wait for each outcome', duration, 600_000)
+    .addOption(
+      new Option('--timeout <duration>', 'how long to wait for each outcome')
+        .argParser(duration)
+        .default(600_000, '10m'),
+    )
     .option('--sender <service>', 'the service that begins them', sender, 'phasor-cli')
     .addHelpText(
       'after',
@@ -219,7 +223,7 @@ class Runner {
     const rate = Math.round(this.#ended / Math.max(elapsedMs / 1_000, 0.001));
     const parts = [
       `${this.#ended} ended${statuses.length === 0 ? '' : ` (${statuses.join(', ')})`}`,
-      ...(this.#bad === 0 ? [] : [`${this.#bad} bad lines`]),
+      ...(this.#bad === 0 ? [] : [`${this.#bad} bad line${this.#bad === 1 ? '' : 's'}`]),
       ...(this.#failure === undefined ? [] : [`some without outcome: ${this.#failure.code}`]),
     ];
     return `phasor: ${parts.join('; ')}; ${formatDurationMs(elapsedMs)}, ${rate}/s`;

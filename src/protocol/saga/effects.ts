@@ -32,8 +32,10 @@ export function effectsOf(facts: RunFacts, { before, after, mark }: Change): rea
     const command = inFlight(entry);
     if (command !== undefined && command.attempt > attemptBefore(old, command))
       effects.push(commandFor(facts, after, step));
+    // A step that comes back from attention brings its old deadline with it, which nobody watches any more.
+    const isBack = old?.status !== entry.status;
     for (const timer of stepTimers(step, entry))
-      if (timer.armed === mark.at) earliestMs = Math.min(earliestMs, timer.dueMs);
+      if (timer.armed === mark.at || isBack) earliestMs = Math.min(earliestMs, timer.dueMs);
     const item = itemOf(step, entry);
     if (item?.raised === mark.at) effects.push({ type: 'attend', item });
   }
