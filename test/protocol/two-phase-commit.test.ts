@@ -47,7 +47,7 @@ describe('2PC, voting', () => {
     const plain = { retry: {}, undoRetry: {} };
     const run = given(plan2pc(['hotel', 'flight'], plain)).after(yes('hotel'));
     run.when(yes('flight')).thenTimers('phase commit 5002', 'attempt hotel 10002', 'attempt flight 10002');
-    run.when(cancelled()).thenTimers('attempt hotel 5002', 'attempt flight 5002');
+    run.when(cancelled()).thenTimers('attempt hotel 3002', 'attempt flight 3002');
   });
 
   it('ignores the same vote again', () =>
