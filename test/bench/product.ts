@@ -12,8 +12,9 @@ const work: Action = {
   compensate: nothing,
 };
 
+/** Handlers that do nothing need not be spread: as many commands a message as the floor sends. */
 export async function productCoordinator(world: World, pattern: BenchPattern): Promise<void> {
-  const coordinator = await startCoordinator(world, { patterns: [pattern] });
+  const coordinator = await startCoordinator(world, { patterns: [pattern], commandsPerMessage: 256 });
   await coordinator.ready;
 }
 
