@@ -85,8 +85,7 @@ export class SubscriptionManager {
   /**
    * Hears the responses of a transaction until released or expired. Each message renews the lease.
    *
-   * @param what `outcome` listens on one literal subject: by the thousand, wildcards would cost the server half of its
-   *   time, because each of them is matched against its whole routing cache as it comes and goes.
+   * @param what `outcome` listens on one literal subject only; `all` on every response of the transaction.
    * @throws {PhasorError} `TOO_MANY_SUBSCRIPTIONS`
    */
   subscribe(tx: string, listener: ResponseListener, what: 'outcome' | 'all' = 'all'): Lease {
