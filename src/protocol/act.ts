@@ -14,7 +14,7 @@ import type { Position } from '../kernel/position.ts';
 import { isOpenPhase, type Phase } from '../kernel/vocabulary.ts';
 import type { CompiledStep, Policy } from './compiled-plan.ts';
 import type { Json } from '../kernel/json.ts';
-import type { CommandEffect, Mark, Report, RunFacts, Timer } from './machine.ts';
+import { isDue, type CommandEffect, type Mark, type Report, type RunFacts, type Timer } from './machine.ts';
 
 export interface Act {
   readonly phase: Phase;
@@ -166,7 +166,7 @@ export function deadlineAct(
   const expected = act.status === 'commanded' ? 'attempt' : 'backoff';
   if (act.status === 'settled' || deadline.kind !== expected || deadline.attempt !== act.attempt)
     return IGNORED;
-  if (act.timer?.armed !== deadline.armed || context.mark.time < act.timer.dueMs) return IGNORED;
+  if (!isDue(act.timer, { mark: context.mark, armed: deadline.armed })) return IGNORED;
   if (deadline.kind === 'backoff') {
     return { type: 'commanded', act: nextAttempt(act, context.mark, { policy: context.policy }) };
   }

@@ -166,6 +166,12 @@ export interface Machine<S> {
   view(facts: RunFacts, state: S): RunView;
 }
 
+/** M4, the one place: a deadline counts only if it names the current arming and is due on the run's clock (Rule 2). */
+export const isDue = (
+  timer: Pick<Timer, 'armed' | 'dueMs'> | null | undefined,
+  deadline: { readonly mark: Mark; readonly armed: Position },
+): boolean => timer?.armed === deadline.armed && deadline.mark.time >= timer.dueMs;
+
 export const NO_EFFECTS: readonly Effect[] = [];
 /** M1: the same state object and no effects. */
 export const stay = <S>(state: S): Step<S> => ({ state, effects: NO_EFFECTS });

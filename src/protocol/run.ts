@@ -40,8 +40,6 @@ export interface RunRecord {
   readonly machine: Machine<unknown>;
   readonly begin: BeginEnvelope;
   readonly begun: Mark;
-  /** Sequence of the begin: orders runs against a resume point without parsing. */
-  readonly begunSeq: number;
   readonly sender: string;
   phase: RunPhase;
   state: unknown;
@@ -92,7 +90,6 @@ export function newRun(options: {
     machine,
     begin,
     begun,
-    begunSeq: input.seq,
     sender,
     phase: 'awaiting_verdict',
     state: undefined,

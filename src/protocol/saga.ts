@@ -31,7 +31,7 @@
  *  S4 once `commit` has been decided nothing is compensated.
  */
 import type { Machine, MachineEvent, RunFacts, Step } from './machine.ts';
-import { stay } from './machine.ts';
+import { isDue, stay } from './machine.ts';
 import { settle } from './act.ts';
 import { advance } from './saga/advance.ts';
 import { OVERDUE } from './saga/answers.ts';
@@ -113,7 +113,7 @@ function runDeadline(turn: Turn, event: DeadlinePassed): SagaState {
   const { state, mark } = turn;
   if (state.phase !== 'forward' && state.phase !== 'committed') return state;
   const { deadline, ...rest } = state;
-  if (deadline?.armed !== event.armed || mark.time < deadline.dueMs) return state;
+  if (!isDue(deadline, { mark, armed: event.armed })) return state;
   if (rest.phase === 'forward') return turnBack(turn, rest, { status: 'compensated', ...OVERDUE });
   let stopped: SagaState = rest;
   for (const [index, entry] of rest.steps.entries()) {

@@ -43,7 +43,15 @@
  *  T4 what was once counted in `ran` or `item` is not counted again (M1).
  */
 import { deadlineAct, reportAct, seedOf, startAct, type Advance } from './act.ts';
-import { NO_EFFECTS, stay, type Effect, type Machine, type MachineEvent, type Mark } from './machine.ts';
+import {
+  isDue,
+  NO_EFFECTS,
+  stay,
+  type Effect,
+  type Machine,
+  type MachineEvent,
+  type Mark,
+} from './machine.ts';
 import type { CommandEffect, Report, RunFacts } from './machine.ts';
 import { decideAbort, decideCommit, type AbortCause } from './two-phase-commit/decide.ts';
 import { claimOf, deadlineAfter, reportedAfter } from './two-phase-commit/finish.ts';
@@ -57,7 +65,6 @@ import {
   commandFor,
   dueOf,
   endedAs,
-  isDue,
   replaced,
   stepAlarm,
   withOutput,

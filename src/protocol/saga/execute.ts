@@ -11,7 +11,7 @@ import {
   type Advance,
 } from '../act.ts';
 import type { CompiledStep, Policy } from '../compiled-plan.ts';
-import type { Report } from '../machine.ts';
+import { isDue, type Report } from '../machine.ts';
 import { failureOf, isPositive, OVERDUE, understood, type Failure } from './answers.ts';
 import { lateExecute } from './late.ts';
 import {
@@ -66,8 +66,8 @@ export function executeDeadline(
   const entry = at(state.steps, index);
   if (entry.status !== 'running') return state;
   if (event.kind === 'step') {
-    const isDue = entry.deadline?.armed === event.armed && mark.time >= entry.deadline.dueMs;
-    return isDue ? failStep(turn, { index, act: settle(entry.act), failure: OVERDUE }) : state;
+    const due = isDue(entry.deadline, { mark, armed: event.armed });
+    return due ? failStep(turn, { index, act: settle(entry.act), failure: OVERDUE }) : state;
   }
   if (event.kind !== 'attempt' && event.kind !== 'backoff') return state;
   const { kind } = event;

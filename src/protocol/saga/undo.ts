@@ -10,7 +10,7 @@ import {
   type Advance,
 } from '../act.ts';
 import type { Policy } from '../compiled-plan.ts';
-import type { Report } from '../machine.ts';
+import { isDue, type Report } from '../machine.ts';
 import { failureOf, isPositive, OVERDUE, understood, type Failure } from './answers.ts';
 import { at, withStep, type SagaState, type SagaStep, type Turn, type Undo } from './state.ts';
 
@@ -61,8 +61,8 @@ export function undoDeadline(
   if (entry.status !== 'undoing') return state;
   const { undo } = entry;
   if (event.kind === 'step') {
-    const isDue = undo.deadline?.armed === event.armed && mark.time >= undo.deadline.dueMs;
-    return isDue ? stickUndo(turn, { index, undo, command: settle(undo.command), failure: OVERDUE }) : state;
+    const due = isDue(undo.deadline, { mark, armed: event.armed });
+    return due ? stickUndo(turn, { index, undo, command: settle(undo.command), failure: OVERDUE }) : state;
   }
   if (event.kind !== 'attempt' && event.kind !== 'backoff') return state;
   const { kind } = event;

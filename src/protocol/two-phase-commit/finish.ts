@@ -11,7 +11,7 @@ import {
   type Act,
   type Advance,
 } from '../act.ts';
-import { stay, type AttentionItem, type Effect, type MachineEvent, type Report } from '../machine.ts';
+import { isDue, stay, type AttentionItem, type Effect, type MachineEvent, type Report } from '../machine.ts';
 import { conclude } from './outcome.ts';
 import {
   arm,
@@ -22,7 +22,6 @@ import {
   contradicted,
   dueOf,
   isContradiction,
-  isDue,
   phaseOf,
   policyOf,
   withLeg,

@@ -121,12 +121,6 @@ export function replaced<T>(items: readonly T[], index: number, item: T): readon
 export const alarmOf = (bounds: Bounds | undefined, mark: Mark): Alarm | null =>
   bounds === undefined ? null : { armed: mark.at, dueMs: mark.time + bounds.lowerMs };
 
-/** M4. */
-export const isDue = (
-  alarm: Alarm | null,
-  event: { readonly mark: Mark; readonly armed: Position },
-): boolean => alarm !== null && alarm.armed === event.armed && event.mark.time >= alarm.dueMs;
-
 export const stepAlarm = (begun: Mark, step: CompiledStep): Alarm | null => alarmOf(step.deadline, begun);
 
 /** Appends the hint when something was armed. */
