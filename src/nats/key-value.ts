@@ -210,7 +210,7 @@ class Bucket implements KeyValue {
     throw refusal(answer.error, { what: subject, details, otherwise: 'REQUEST_REFUSED' });
   }
 
-  /** The last message of each subject, headers only, up to what the bucket held when asked. */
+  /** The last message of each subject, headers only, up to what the bucket held when asked and still holds. */
   async keys(): Promise<readonly string[]> {
     const prefix = `$KV.${this.#name}.`;
     const found: string[] = [];
@@ -229,6 +229,7 @@ class Bucket implements KeyValue {
           if (heldBy(stored).live !== undefined) found.push(subject.slice(prefix.length));
           if (seen >= reader.pending) settle();
         },
+        onIdle: () => settle(),
         onLost: (why) => settle(why),
       },
       {

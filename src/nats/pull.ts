@@ -14,6 +14,8 @@ export interface PullOptions {
   readonly consumer: string;
   /** A message of the stream; its reply subject is the ack subject. */
   readonly onMessage: (message: Msg) => void;
+  /** The server has nothing to send: it says so every two seconds while a pull waits. */
+  readonly onNothing?: () => void;
   /** A pull ended before it was filled: `messages` of it will not come. */
   readonly onShort: (short: ShortPull) => void;
   /** The consumer is gone, cannot be reached or refuses pulls; called once, as the last thing. */
@@ -144,7 +146,10 @@ export class Pull {
   #status(message: Msg): void {
     const code = message.headers?.code ?? 0;
     const description = message.headers?.description ?? '';
-    if (code === 100) return;
+    if (code === 100) {
+      this.#options.onNothing?.();
+      return;
+    }
     const why = shortBecause(code, description);
     if (why === undefined) {
       this.#end(`${code} ${description}`.trim());

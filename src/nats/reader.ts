@@ -106,7 +106,6 @@ class Reader implements LogSubscription {
   #open = true;
   #lastDelivery = 0;
   #lastSeq = 0;
-  #batchEndDue = false;
   #averageBytes = FIRST_GUESS_BYTES;
 
   constructor(handle: NatsConnectionHandle, opened: Opened) {
@@ -122,13 +121,13 @@ class Reader implements LogSubscription {
       consumer: name,
       onMessage: (message) => this.#take(message),
       onShort: (short) => this.#refill(short),
+      onNothing: () => this.#idle(),
       onEnd: (why) => this.#lose(why),
     });
     this.#stopListening = handle.onState((state) => {
       if (state !== 'connected') this.#lose(`connection ${state}`);
     });
     this.#refill();
-    if (pending === 0) this.#endBatchSoon();
   }
 
   async close(): Promise<void> {
@@ -182,7 +181,6 @@ class Reader implements LogSubscription {
   }
 
   #deliver(message: LogMessage): void {
-    this.#endBatchSoon();
     let result: void | Promise<void>;
     try {
       result = this.#options.onMessage(message);
@@ -230,23 +228,12 @@ class Reader implements LogSubscription {
     if (this.#pull.outstanding <= messages / 2) this.#pull.send({ messages });
   }
 
-  /**
-   * A microtask, not setImmediate: the client parses all messages of one socket read in one go and only then are
-   * microtasks run, so this comes after exactly those. setImmediate would come after everything the loop's poll
-   * phase reads from this and every other socket, under load tens of milliseconds later. It also comes when a handler
-   * pauses delivery: what it waits for may be in what the batch's end flushes.
-   */
-  #endBatchSoon(): void {
-    if (this.#batchEndDue || this.#options.onBatchEnd === undefined) return;
-    this.#batchEndDue = true;
-    queueMicrotask(() => {
-      this.#batchEndDue = false;
-      if (!this.#open) return;
-      try {
-        this.#options.onBatchEnd?.();
-      } catch (error) {
-        this.#handlerFailed(error);
-      }
-    });
+  #idle(): void {
+    if (!this.#canDeliver()) return;
+    try {
+      this.#options.onIdle?.();
+    } catch (error) {
+      this.#handlerFailed(error);
+    }
   }
 }

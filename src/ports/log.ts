@@ -47,10 +47,10 @@ export interface ReadOptions {
    */
   readonly onMessage: (message: LogMessage) => void | Promise<void>;
   /**
-   * After a run of messages that arrived together: the moment to flush what they caused. Also called once when the
-   * reader is at the head of an empty log.
+   * Every matching message stored so far has been delivered; said within seconds, again and again, while nothing new
+   * comes. What counts to `pending` and vanishes (expired, purged) is never delivered: only this tells that it is over.
    */
-  readonly onBatchEnd?: () => void;
+  readonly onIdle?: () => void;
   /**
    * The subscription is over and nothing more will be delivered: a gap in the delivery sequence, a lost
    * connection, a deleted consumer, missed heartbeats. The caller opens another one after its last folded message.
@@ -59,7 +59,10 @@ export interface ReadOptions {
 }
 
 export interface LogSubscription {
-  /** Matching messages that were stored when the subscription was made: the head is reached after that many. */
+  /**
+   * Matching messages that were stored when the subscription was made: the head is reached after that many, or
+   * earlier, at `onIdle`, when some vanish meanwhile.
+   */
   readonly pending: number;
   close(): Promise<void>;
 }

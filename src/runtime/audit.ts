@@ -110,6 +110,7 @@ async function readToHead(
         finish();
       }
     },
+    onIdle: () => finish(),
     onLost: (why) => finish(new PhasorError('CONNECTION_FAILED', `the log reader was lost: ${why}`)),
   });
   head = Math.min(head ?? subscription.pending, subscription.pending);

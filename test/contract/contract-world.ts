@@ -11,6 +11,8 @@ export interface ContractWorld {
   makeStream(options: ContractStream): Promise<void>;
   /** Removes every consumer of a stream, as an operator by mistake. */
   dropConsumers?(stream: string): Promise<void>;
+  /** Removes messages of a stream, as expiry and purges do. */
+  removeMessages?(stream: string, seqs: readonly number[]): Promise<void>;
   /** The server dies and comes back with what it had acknowledged. Resolves once it answers again. */
   crash?(): Promise<void>;
   close(): Promise<void>;

@@ -7,7 +7,7 @@ export interface Reading {
   readonly subscription: LogSubscription;
   readonly messages: LogMessage[];
   readonly lost: string[];
-  batchEnds: number;
+  readonly idles: { count: number };
 }
 
 export async function reading(
@@ -16,23 +16,16 @@ export async function reading(
 ): Promise<Reading> {
   const messages: LogMessage[] = [];
   const lost: string[] = [];
-  const counts = { batchEnds: 0 };
+  const idles = { count: 0 };
   const subscription = await log.read({
     filters: [],
     after: 0,
     onMessage: (message) => void messages.push(message),
-    onBatchEnd: () => void (counts.batchEnds += 1),
+    onIdle: () => void (idles.count += 1),
     onLost: (why) => void lost.push(why),
     ...options,
   });
-  return {
-    subscription,
-    messages,
-    lost,
-    get batchEnds() {
-      return counts.batchEnds;
-    },
-  };
+  return { subscription, messages, lost, idles };
 }
 
 export const texts = (messages: readonly LogMessage[]): string[] => messages.map(({ data }) => textOf(data));

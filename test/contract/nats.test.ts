@@ -41,6 +41,10 @@ async function makeWorld(): Promise<ContractWorld> {
         await callApi(connection, { subject: `$JS.API.CONSUMER.DELETE.${stream}.${name}` });
       }
     },
+    removeMessages: async (stream, seqs) => {
+      const subject = `$JS.API.STREAM.MSG.DELETE.${stream}`;
+      await Promise.all(seqs.map((seq) => callApi(connection, { subject, body: { seq } })));
+    },
     ...(server.managed ? { crash } : {}),
     close: async () => {
       for (const each of opened) await each.close();
