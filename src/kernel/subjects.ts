@@ -51,6 +51,8 @@ export const subjects = {
   allCommands: (pattern: Pattern): Subject => build(pattern, '*', '*'),
   response: (tx: string, participant: string, phase: Phase | 'outcome'): Subject =>
     build('response', token(tx), token(participant), phase),
+  /** Where the caller of a transaction hears how it ended. */
+  outcome: (tx: string): Subject => `response.${token(tx)}.coordinator.outcome` as Subject,
   responsesOf: (tx: string): Subject => build('response', token(tx), '>'),
   dead: (pattern: Pattern, participant: string): Subject => build('dead', pattern, token(participant)),
   timer: (pattern: Pattern, shard: number, kind: 'at' | 'due', id: string): Subject =>

@@ -31,12 +31,11 @@ export class NatsBus implements Bus {
           logger.warn({ subject, error: error.message }, 'nats: a subscription was refused');
           return;
         }
-        const { reply } = message;
-        const arrived = { subject: message.subject, data: message.data };
-        const respond = (data: Uint8Array): void => this.#send(reply ?? '', data);
+        const { subject: published, data, reply } = message;
         // A handler that throws must not end the connection's reader.
         try {
-          onMessage(reply === undefined || reply === '' ? arrived : { ...arrived, respond });
+          if (reply === undefined || reply === '') onMessage({ subject: published, data });
+          else onMessage({ subject: published, data, respond: (answer) => this.#send(reply, answer) });
         } catch (thrown) {
           logger.error({ subject, error: String(thrown) }, 'nats: a subscriber failed');
         }

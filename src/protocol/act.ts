@@ -16,6 +16,7 @@ import type { CompiledStep, Policy } from './compiled-plan.ts';
 import type { Json } from '../kernel/json.ts';
 import { isDue, type CommandEffect, type Mark, type Report, type RunFacts, type Timer } from './machine.ts';
 
+/** All acts have one shape, absent fields included: machines make a new one for every answer. */
 export interface Act {
   readonly phase: Phase;
   readonly status: 'commanded' | 'backing_off' | 'settled';
@@ -28,14 +29,14 @@ export interface Act {
   /** The input that implied the current attempt. */
   readonly cause: Mark;
   /** Guards the attempt while commanded, the wait while backing off; undefined when settled. */
-  readonly timer?: { readonly armed: Position; readonly dueMs: number };
+  readonly timer?: { readonly armed: Position; readonly dueMs: number } | undefined;
   readonly unclean: readonly number[];
   /** Stays with the act once an attempt was isolated: it must not take its neighbours down again. */
-  readonly alone?: boolean;
+  readonly alone?: boolean | undefined;
   /** First attempt after an operator's restart; anything but positive answers of earlier ones is spent (A4). */
-  readonly renewed?: number;
+  readonly renewed?: number | undefined;
   /** First attempt that can have seen a late effect; every answer of earlier ones is spent (A4). */
-  readonly redone?: number;
+  readonly redone?: number | undefined;
 }
 
 /** What a report or deadline did to an act. */
@@ -56,8 +57,8 @@ const IGNORED: Advance = { type: 'ignored' };
 const FIRST_ATTEMPT: readonly number[] = [1];
 
 /** No timer when an attempt may take for ever: a state holds finite numbers only (M2). */
-const guard = (mark: Mark, waitMs: number): Pick<Act, 'timer'> =>
-  Number.isFinite(waitMs) ? { timer: { armed: mark.at, dueMs: mark.time + waitMs } } : {};
+const guard = (mark: Mark, waitMs: number): Act['timer'] =>
+  Number.isFinite(waitMs) ? { armed: mark.at, dueMs: mark.time + waitMs } : undefined;
 
 export function startAct(options: {
   readonly phase: Phase;
@@ -74,8 +75,11 @@ export function startAct(options: {
     counted: 0,
     since: options.since ?? mark.time,
     cause: mark,
+    timer: guard(mark, policy.attemptMs),
     unclean: FIRST_ATTEMPT,
-    ...guard(mark, policy.attemptMs),
+    alone: undefined,
+    renewed: undefined,
+    redone: undefined,
   };
 }
 
@@ -103,12 +107,12 @@ export function nextAttempt(
     counted: anew ? 0 : act.counted,
     since: act.since,
     cause: mark,
+    timer: guard(mark, options.policy.attemptMs),
     // Only an act before the point of no return is ever asked whether it ran; a commit may retry for ever.
     unclean: isOpenPhase(act.phase) ? [...act.unclean, attempt] : act.unclean,
-    ...guard(mark, options.policy.attemptMs),
-    ...(options.alone === true || act.alone === true ? { alone: true } : {}),
-    ...(renewed === undefined ? {} : { renewed }),
-    ...(redone === undefined ? {} : { redone }),
+    alone: options.alone === true || act.alone === true ? true : undefined,
+    renewed,
+    redone,
   };
 }
 
@@ -180,10 +184,11 @@ export const settle = (act: Act): Act => ({
   counted: act.counted,
   since: act.since,
   cause: act.cause,
+  timer: undefined,
   unclean: act.unclean,
-  ...(act.alone === undefined ? {} : { alone: act.alone }),
-  ...(act.renewed === undefined ? {} : { renewed: act.renewed }),
-  ...(act.redone === undefined ? {} : { redone: act.redone }),
+  alone: act.alone,
+  renewed: act.renewed,
+  redone: act.redone,
 });
 
 function failed(

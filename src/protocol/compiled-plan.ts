@@ -21,7 +21,7 @@ export interface CompiledStep {
   readonly step: string;
   readonly participant: string;
   readonly action: string;
-  readonly input?: Json;
+  readonly input?: Json | undefined;
   /** Whether `input` points into outputs of other steps and must be resolved before sending. */
   readonly pointed: boolean;
   readonly kind: StepKind;
@@ -36,7 +36,7 @@ export interface CompiledStep {
   /** Policy of commit: times from `undoRetry` of the plan, but `maxAttempts` is always Infinity (it never stops). */
   readonly commitRetry: Policy;
   /** From the step's first command to its last answer, before the point of no return. */
-  readonly deadline?: Bounds;
+  readonly deadline?: Bounds | undefined;
 }
 
 export interface CompiledPlan {
@@ -47,7 +47,7 @@ export interface CompiledPlan {
   /** Deadline of each phase that has one (pattern defaults merged in), and of the whole run. */
   readonly deadlines: Readonly<Partial<Record<Phase | 'run', Bounds>>>;
   /** Index of the pivot in a saga that has one. */
-  readonly pivot?: number;
+  readonly pivot?: number | undefined;
 }
 
 /** Where a plan is wrong: `field` is a path such as `steps[2].after[0]`. */

@@ -4,6 +4,7 @@ import type { Policy } from './compiled-plan.ts';
 import type { DeadlineEnvelope, OperatorEnvelopes, ReportEnvelope, RetryPolicy } from './envelopes.ts';
 import type { MachineEvent, Mark } from './machine.ts';
 
+/** One shape for every report: this runs for each of them. */
 export function reportedEvent(mark: Mark, report: ReportEnvelope): MachineEvent {
   return {
     type: 'reported',
@@ -12,14 +13,14 @@ export function reportedEvent(mark: Mark, report: ReportEnvelope): MachineEvent 
     phase: report.phase,
     attempt: report.attempt,
     answer: report.answer,
-    ...(report.result === undefined ? {} : { result: report.result }),
-    ...(report.output === undefined ? {} : { output: report.output }),
-    ...(report.code === undefined ? {} : { code: report.code }),
-    ...(report.message === undefined ? {} : { message: report.message }),
-    ...(report.mayHaveRun === undefined ? {} : { mayHaveRun: report.mayHaveRun }),
-    ...(report.lateEffect === undefined ? {} : { lateEffect: report.lateEffect }),
-    ...(report.retryAfter === undefined ? {} : { retryAfter: report.retryAfter }),
-    ...(report.expiresAt === undefined ? {} : { expiresAt: report.expiresAt }),
+    result: report.result,
+    output: report.output,
+    code: report.code,
+    message: report.message,
+    mayHaveRun: report.mayHaveRun,
+    lateEffect: report.lateEffect,
+    retryAfter: report.retryAfter,
+    expiresAt: report.expiresAt,
   };
 }
 

@@ -48,7 +48,12 @@ const isMeta = (value: unknown): boolean =>
 const isCause = (value: unknown): boolean =>
   isFields(value) && isPos(value['at']) && isMs(value['time']) && hasKeys(value, 2);
 
-const hasKeys = (value: Fields, count: number): boolean => Object.keys(value).length === count;
+/** Counts without listing them: this runs for every envelope. What a prototype adds would count too, and zod decides. */
+function hasKeys(value: Fields, count: number): boolean {
+  let found = 0;
+  for (const _ in value) found += 1;
+  return found === count;
+}
 
 /** How many of one optional field are there: 0 or 1, NaN when it is there and wrong. */
 const counted = (value: unknown, right: (value: unknown) => boolean): number =>

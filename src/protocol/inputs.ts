@@ -25,9 +25,23 @@ export interface MalformedPointer extends Place {
 
 /** Every pointer in an input, in reading order. */
 export function pointersIn(input: Json): readonly (InputPointer | MalformedPointer)[] {
+  if (!mentionsPointer(input)) return NONE;
   const found: (InputPointer | MalformedPointer)[] = [];
   collect(input, '', found);
   return found;
+}
+
+const NONE: readonly InputPointer[] = [];
+
+/** Most inputs are plain data: found out without naming every place in them. */
+function mentionsPointer(value: Json): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  if (isArray(value)) return value.some(mentionsPointer);
+  for (const key of Object.keys(value)) {
+    if (key === '$from' || mentionsPointer((value as Readonly<Record<string, Json>>)[key] ?? null))
+      return true;
+  }
+  return false;
 }
 
 function collect(value: Json, field: string, found: (InputPointer | MalformedPointer)[]): void {

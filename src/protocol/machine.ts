@@ -32,14 +32,14 @@ export interface Report {
   readonly phase: Phase;
   readonly attempt: number;
   readonly answer: Answer;
-  readonly result?: 'committed' | 'aborted';
-  readonly output?: Json;
-  readonly code?: string;
-  readonly message?: string;
-  readonly mayHaveRun?: boolean;
-  readonly lateEffect?: boolean;
-  readonly retryAfter?: number;
-  readonly expiresAt?: number;
+  readonly result?: 'committed' | 'aborted' | undefined;
+  readonly output?: Json | undefined;
+  readonly code?: string | undefined;
+  readonly message?: string | undefined;
+  readonly mayHaveRun?: boolean | undefined;
+  readonly lateEffect?: boolean | undefined;
+  readonly retryAfter?: number | undefined;
+  readonly expiresAt?: number | undefined;
 }
 
 /** An item of attention as an operator names it. */

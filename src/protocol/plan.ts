@@ -46,14 +46,19 @@ function compileAll(pattern: Pattern, plan: Plan): CompiledPlan | PlanProblem[] 
     return [{ field: 'pattern', problem: `${pattern} has no machine in this version` }];
   }
   const names = plan.steps.map((step) => step.step ?? step.participant);
-  const problems = [...sizeProblems(plan), ...fieldProblems(pattern, plan), ...identityProblems(plan, names)];
+  const indexOf = new Map<string, number>();
+  names.forEach((name, index) => indexOf.set(name, index));
+  const problems = [
+    ...sizeProblems(plan),
+    ...fieldProblems(pattern, plan),
+    ...identityProblems(plan, { names, indexOf }),
+  ];
   if (problems.length > 0) return problems;
 
-  const indexOf = new Map(names.map((name, index) => [name, index]));
   const graph = pattern === 'saga' ? sagaGraph(plan, indexOf, problems) : plan.steps.map(() => []);
   if (problems.length === 0) problems.push(...cycleProblems(graph, names));
   if (problems.length > 0) return problems;
-  const pointers = plan.steps.map(({ input }) => (input === undefined ? [] : pointersIn(input)));
+  const pointers = plan.steps.map(({ input }) => (input === undefined ? NO_POINTERS : pointersIn(input)));
   const resolved: Resolved = { pattern, plan, names, indexOf, graph, pointers };
   problems.push(...pointerProblems(resolved), ...kindProblems(resolved));
   return problems.length > 0 ? problems : assemble(resolved);
@@ -79,7 +84,7 @@ function fieldProblems(pattern: policies.DrivenPattern, plan: Plan): PlanProblem
     if (step.child !== undefined) foreign(`${at}.child`);
     if (step.undoChild !== undefined) foreign(`${at}.undoChild`);
   });
-  for (const phase of Object.keys(plan.deadlines ?? {})) {
+  for (const phase of plan.deadlines === undefined ? [] : Object.keys(plan.deadlines)) {
     if (phase !== 'run' && !policies.PATTERN_PHASES[pattern].includes(phase as Phase))
       foreign(`deadlines.${phase}`);
   }
@@ -88,7 +93,12 @@ function fieldProblems(pattern: policies.DrivenPattern, plan: Plan): PlanProblem
   return problems;
 }
 
-function identityProblems(plan: Plan, names: readonly string[]): PlanProblem[] {
+function identityProblems(
+  plan: Plan,
+  { names, indexOf }: { readonly names: readonly string[]; readonly indexOf: ReadonlyMap<string, number> },
+): PlanProblem[] {
+  const distinct = indexOf.size === names.length && !indexOf.has('__proto__');
+  if (distinct && plan.steps.every(({ step }) => step === undefined)) return [];
   const problems: PlanProblem[] = [];
   const uses = new Map<string, number>();
   for (const { participant } of plan.steps) uses.set(participant, (uses.get(participant) ?? 0) + 1);
@@ -143,13 +153,14 @@ function cycleProblems(graph: Graph, names: readonly string[]): PlanProblem[] {
 }
 
 const NONE: ReadonlySet<number> = new Set();
+const NO_POINTERS: ReturnType<typeof pointersIn> = [];
 
 /** Compensatable steps precede the pivot, or with no pivot every retriable step; retriable steps follow the pivot. */
 function kindProblems({ plan, graph, names }: Resolved): PlanProblem[] {
+  if (plan.steps.every(({ kind }) => kind === undefined || kind === 'compensatable')) return [];
   const kinds = plan.steps.map((step) => step.kind ?? 'compensatable');
   const pivot = kinds.indexOf('pivot');
   const retriable = [...kinds.keys()].filter((index) => kinds[index] === 'retriable');
-  if (pivot < 0 && retriable.length === 0) return [];
   const ancestors = ancestorsOf(graph);
   const follows = (later: number, earlier: number): boolean => (ancestors[later] ?? NONE).has(earlier);
   const problems: PlanProblem[] = [];
@@ -189,22 +200,27 @@ function pointerProblems({ pattern, graph, indexOf, pointers }: Resolved): PlanP
 
 function assemble({ pattern, plan, names, indexOf, graph, pointers }: Resolved): CompiledPlan {
   const dependents = dependentsOf(graph);
-  const steps = plan.steps.map((step, index): CompiledStep => ({
-    index,
-    step: names[index] ?? step.participant,
-    participant: step.participant,
-    action: step.action,
-    ...(step.input === undefined ? {} : { input: step.input }),
-    pointed: (pointers[index] ?? []).length > 0,
-    kind: step.kind ?? 'compensatable',
-    after: graph[index] ?? [],
-    dependents: dependents[index] ?? [],
-    ...retriesOf(pattern, plan, step),
-    ...(step.deadline === undefined ? {} : { deadline: boundsOf(step.deadline) }),
-  }));
+  const steps = plan.steps.map((step, index): CompiledStep => {
+    const { retry, undoRetry, commitRetry } = retriesOf(pattern, plan, step);
+    return {
+      index,
+      step: names[index] ?? step.participant,
+      participant: step.participant,
+      action: step.action,
+      input: step.input,
+      pointed: (pointers[index] ?? NO_POINTERS).length > 0,
+      kind: step.kind ?? 'compensatable',
+      after: graph[index] ?? [],
+      dependents: dependents[index] ?? [],
+      retry,
+      undoRetry,
+      commitRetry,
+      deadline: step.deadline === undefined ? undefined : boundsOf(step.deadline),
+    };
+  });
   const pivot = steps.findIndex((step) => step.kind === 'pivot');
   const deadlines = deadlinesOf(pattern, plan);
-  return { pattern, name: plan.name, steps, indexOf, deadlines, ...(pivot < 0 ? {} : { pivot }) };
+  return { pattern, name: plan.name, steps, indexOf, deadlines, pivot: pivot < 0 ? undefined : pivot };
 }
 
 function retriesOf(

@@ -82,6 +82,12 @@ export class SubscriptionManager {
     return this.#held.size;
   }
 
+  /** @throws {PhasorError} `TOO_MANY_SUBSCRIPTIONS` */
+  assertRoom(): void {
+    if (this.#held.size >= this.#max)
+      throw new PhasorError('TOO_MANY_SUBSCRIPTIONS', `${this.#max} are live`, { max: this.#max });
+  }
+
   /**
    * Hears the responses of a transaction until released or expired. Each message renews the lease.
    *
@@ -89,11 +95,9 @@ export class SubscriptionManager {
    * @throws {PhasorError} `TOO_MANY_SUBSCRIPTIONS`
    */
   subscribe(tx: string, listener: ResponseListener, what: 'outcome' | 'all' = 'all'): Lease {
-    if (this.#held.size >= this.#max)
-      throw new PhasorError('TOO_MANY_SUBSCRIPTIONS', `${this.#max} are live`, { max: this.#max });
+    this.assertRoom();
     const held = new Held(this.#shared, listener);
-    const subject =
-      what === 'all' ? subjects.responsesOf(tx) : subjects.response(tx, 'coordinator', 'outcome');
+    const subject = what === 'all' ? subjects.responsesOf(tx) : subjects.outcome(tx);
     held.subscription = this.#bus.subscribe(subject, (message) => {
       if (!held.live) return;
       held.renew();

@@ -195,7 +195,7 @@ class Archive {
       },
       onStory: ({ tx, outcome }) => {
         open.delete(tx);
-        if (outcome !== undefined) this.#found.add(tx, JSON.stringify(outcome));
+        if (outcome !== undefined) this.#found.add(tx, Buffer.from(JSON.stringify([outcome])));
       },
       enough: (timeMs) => open.size === 0 && (begun.size === txs.length || timeMs > lastBeginMs),
     });

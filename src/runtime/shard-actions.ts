@@ -41,6 +41,7 @@ export interface PatternResources {
 }
 
 const KEY_RETRY_MS = 500;
+const bodyOf = (envelope: string): Buffer => Buffer.from(`[${envelope}]`);
 
 export class ShardActions implements FoldSink {
   /** Rule 6: false until the head is reached, and again from a lost subscription to the next head. */
@@ -164,16 +165,16 @@ export class ShardActions implements FoldSink {
   }
 
   told(run: RunRecord, outcome: OutcomeBody, ended: boolean): void {
-    const text = outcomeText(run, outcome);
+    const body = bodyOf(outcomeText(run, outcome));
     const { tx } = run.facts;
-    if (ended) this.#shared.recent.add(tx, text);
+    if (ended) this.#shared.recent.add(tx, body);
     if (!this.live) {
       this.#moved.add(run);
       return;
     }
     this.#shared.world.passing('c8');
-    if (run.begin.reply?.includes('outcome') !== false) this.#tell(tx, text);
-    if (ended && run.duplicates > 0) this.#tell(tx, outcomeText(run, outcome, true));
+    if (run.begin.reply?.includes('outcome') !== false) this.#tell(tx, body);
+    if (ended && run.duplicates > 0) this.#tell(tx, bodyOf(outcomeText(run, outcome, true)));
   }
 
   judged(run: RunRecord, verdict: 'duplicate' | 'mismatch', of: RunId | undefined): void {
@@ -182,7 +183,7 @@ export class ShardActions implements FoldSink {
       const message = `this id names run ${of ?? 'unknown'}, begun with another plan`;
       return this.#tell(
         run.facts.tx,
-        outcomeText(run, { status: 'mismatch', code: 'plan-differs', message }),
+        bodyOf(outcomeText(run, { status: 'mismatch', code: 'plan-differs', message })),
       );
     }
     this.#inBackground(run, 'duplicate', async () => {
@@ -190,7 +191,7 @@ export class ShardActions implements FoldSink {
       const found = await keys.find(pattern, run.facts.tx);
       // Without an outcome the run is still open, and tells its duplicates when it ends.
       if (found?.outcome === undefined) return;
-      this.#tell(run.facts.tx, JSON.stringify({ ...found.outcome, duplicate: true }));
+      this.#tell(run.facts.tx, bodyOf(JSON.stringify({ ...found.outcome, duplicate: true })));
     });
   }
 
@@ -253,11 +254,8 @@ export class ShardActions implements FoldSink {
     this.#shared.inputs.add(subject, text);
   }
 
-  #tell(tx: string, outcome: string): void {
-    this.#shared.world.bus.publish(
-      subjects.response(tx, 'coordinator', 'outcome'),
-      Buffer.from(`[${outcome}]`),
-    );
+  #tell(tx: string, body: Buffer): void {
+    this.#shared.world.bus.publish(subjects.outcome(tx), body);
   }
 
   async #judge(run: RunRecord): Promise<void> {

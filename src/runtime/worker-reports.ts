@@ -4,8 +4,8 @@ import { subjects, type Subject } from '../kernel/subjects.ts';
 import type { Pattern } from '../kernel/vocabulary.ts';
 import type { World } from '../ports/world.ts';
 import type { Delivery } from '../ports/work.ts';
-import { encodeEnvelope, joinBody } from '../protocol/codec.ts';
-import type { CommandEnvelope, ReportEnvelope } from '../protocol/envelopes.ts';
+import { joinBody } from '../protocol/codec.ts';
+import type { CommandEnvelope } from '../protocol/envelopes.ts';
 import { ENVELOPE_VERSION } from '../protocol/limits.ts';
 import type { Reply } from '../reliability/barrier.ts';
 import { Batcher } from './batcher.ts';
@@ -19,7 +19,8 @@ export class Reports {
   readonly #world: World;
   readonly #participant: string;
   readonly #batcher: Batcher;
-  readonly #subjects = new Map<string, Subject>();
+  /** By shard. */
+  readonly #subjects = new Map<Pattern, Subject[]>();
 
   constructor(world: World, participant: string) {
     this.#world = world;
@@ -35,11 +36,11 @@ export class Reports {
     reply: Reply,
     stored: (ok: boolean) => void,
   ): void {
-    const envelope = reportOf(command.command, reply);
+    const text = reportText(command.command, reply);
     const { pattern } = command;
     const { tx, phase, shard, meta } = command.command;
     try {
-      this.#batcher.add(this.#subjectOf(pattern, shard), encodeEnvelope(envelope), (result) => {
+      this.#batcher.add(this.#subjectOf(pattern, shard), text, (result) => {
         stored('at' in result);
       });
     } catch (err) {
@@ -49,7 +50,8 @@ export class Reports {
     }
     if (command.command.reply !== true) return;
     try {
-      const response = encodeEnvelope({ ...envelope, pattern, ...(meta === undefined ? {} : { meta }) });
+      const named = `${text.slice(0, -1)},"pattern":"${pattern}"`;
+      const response = meta === undefined ? `${named}}` : `${named},"meta":${JSON.stringify(meta)}}`;
       this.#world.bus.publish(subjects.response(tx, this.#participant, phase), joinBody([response]));
     } catch (err) {
       // A courtesy, at most once: the report in the log is what counts.
@@ -90,11 +92,13 @@ export class Reports {
   }
 
   #subjectOf(pattern: Pattern, shard: number): Subject {
-    const key = `${pattern}.${shard}`;
-    let subject = this.#subjects.get(key);
-    if (subject === undefined) {
-      subject = subjects.input(pattern, this.#participant, 'report', shard);
-      if (shard < MAX_SHARDS) this.#subjects.set(key, subject);
+    const known = this.#subjects.get(pattern)?.[shard];
+    if (known !== undefined) return known;
+    const subject = subjects.input(pattern, this.#participant, 'report', shard);
+    if (shard < MAX_SHARDS) {
+      const ofPattern = this.#subjects.get(pattern) ?? [];
+      ofPattern[shard] = subject;
+      this.#subjects.set(pattern, ofPattern);
     }
     return subject;
   }
@@ -106,7 +110,11 @@ export class Reports {
   }
 }
 
-function reportOf(command: CommandEnvelope, reply: Reply): ReportEnvelope {
+/** As text, like the coordinator's envelopes: ids, positions, enums and numbers of a checked command go in raw. */
+export function reportText(command: CommandEnvelope, reply: Reply): string {
   const { tx, run, step, phase, attempt, cause } = command;
-  return { v: ENVELOPE_VERSION, tx, run, step, phase, attempt, cause, ...reply };
+  return (
+    `{"v":${ENVELOPE_VERSION},"tx":"${tx}","run":"${run}","step":"${step}","phase":"${phase}","attempt":${attempt}` +
+    `,"cause":{"at":"${cause.at}","time":${cause.time}},${JSON.stringify(reply).slice(1)}`
+  );
 }

@@ -2,11 +2,19 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { EMPTY_DIGEST } from '../../src/kernel/hash.ts';
-import { commandSchema, decidedSchema, type BeginEnvelope } from '../../src/protocol/envelopes.ts';
+import {
+  commandSchema,
+  decidedSchema,
+  reportSchema,
+  type BeginEnvelope,
+  type CommandEnvelope,
+} from '../../src/protocol/envelopes.ts';
 import type { CommandEffect } from '../../src/protocol/machine.ts';
 import { machineOf } from '../../src/protocol/registry.ts';
 import { newRun, type RunRecord } from '../../src/protocol/run.ts';
 import { commandText, decisionNote, outcomeNote } from '../../src/runtime/notes.ts';
+import type { Reply } from '../../src/reliability/barrier.ts';
+import { reportText } from '../../src/runtime/worker-reports.ts';
 import { compiled } from '../kit/compiled.ts';
 
 const machine = machineOf('2pc', 1)!; // version 1 exists
@@ -109,5 +117,20 @@ describe('envelopes as text', () => {
       digest: 'fedcba9876543210',
       until: 99,
     });
+  });
+
+  it('reports what was answered, under the identity of its command', () => {
+    const cause = { at: '9.0', time: 5 };
+    const act = { ...identity, step: 'a', phase: 'execute', attempt: 2, cause } as const;
+    const command = { ...act, shard: 0, action: 'x', since: 5 } as CommandEnvelope;
+    const replies: readonly Reply[] = [
+      { answer: 'done' },
+      { answer: 'done', output: { hold: 'a "quoted"\n one' } },
+      { answer: 'retry', code: 'busy', message: '"', mayHaveRun: true, retryAfter: 5 },
+      { answer: 'heuristic', result: 'aborted' },
+    ];
+    for (const reply of replies) {
+      expect(reportSchema.parse(JSON.parse(reportText(command, reply)))).toEqual({ ...act, ...reply });
+    }
   });
 });

@@ -23,10 +23,11 @@ import {
 import { startUndo } from './undo.ts';
 
 export function advance(turn: Turn): SagaState {
+  const { facts, mark } = turn;
   let { state } = turn;
-  if (state.phase === 'forward') state = forward({ ...turn, state }, state);
-  if (state.phase === 'committed') state = committed({ ...turn, state }, state);
-  if (state.phase === 'backward') state = backward({ ...turn, state }, state);
+  if (state.phase === 'forward') state = forward({ facts, state, mark }, state);
+  if (state.phase === 'committed') state = committed({ facts, state, mark }, state);
+  if (state.phase === 'backward') state = backward({ facts, state, mark }, state);
   return state;
 }
 
@@ -74,8 +75,9 @@ function readySteps(
 }
 
 function startAll(turn: Turn, ready: readonly number[]): SagaState {
+  const { facts, mark } = turn;
   let { state } = turn;
-  for (const index of ready) state = startStep({ ...turn, state }, index);
+  for (const index of ready) state = startStep({ facts, state, mark }, index);
   return state;
 }
 

@@ -34,8 +34,12 @@ export function effectsOf(facts: RunFacts, { before, after, mark }: Change): rea
       effects.push(commandFor(facts, after, step));
     // A step that comes back from attention brings its old deadline with it, which nobody watches any more.
     const isBack = old?.status !== entry.status;
-    for (const timer of stepTimers(step, entry))
-      if (timer.armed === mark.at || isBack) earliestMs = Math.min(earliestMs, timer.dueMs);
+    const isNew = (due: Due | undefined): due is Due =>
+      due !== undefined && (due.armed === mark.at || isBack);
+    const { timer } = actOf(entry) ?? IDLE;
+    const deadline = deadlineOf(entry);
+    if (isNew(timer)) earliestMs = Math.min(earliestMs, timer.dueMs);
+    if (isNew(deadline)) earliestMs = Math.min(earliestMs, deadline.dueMs);
     const item = itemOf(step, entry);
     if (item?.raised === mark.at) effects.push({ type: 'attend', item });
   }
@@ -94,14 +98,13 @@ function attemptBefore(old: SagaStep | undefined, command: Act): number {
 function commandFor(facts: RunFacts, state: SagaState, step: CompiledStep): CommandEffect {
   const entry = at(state.steps, step.index);
   const resolved = inputOf(facts, state.steps, step);
-  const input = resolved?.ok === true ? { input: resolved.value } : {};
+  const input = resolved?.ok === true ? resolved.value : undefined;
   if (entry.status === 'undoing') {
     const { command, ran, output, deadline } = entry.undo;
-    const data = { ...input, ran, ...(output === undefined ? {} : { output }) };
-    return within(commandOf(step, command, data), deadline);
+    return within(commandOf(step, command, { input, ran, output }), deadline);
   }
   const running = entry.status === 'running' ? entry : undefined;
-  return within(commandOf(step, (running as typeof running & object).act, input), running?.deadline);
+  return within(commandOf(step, (running as typeof running & object).act, { input }), running?.deadline);
 }
 
 /** A step's own deadline may end the attempt sooner. */
@@ -125,17 +128,19 @@ export function timers(facts: RunFacts, state: SagaState): readonly Timer[] {
 }
 
 const NO_TIMERS: readonly Timer[] = [];
+const IDLE: Pick<Act, 'timer'> = {};
+
+/** A step's own deadline, while its act is under way. */
+function deadlineOf(entry: SagaStep): Due | undefined {
+  if (entry.status === 'running') return entry.deadline;
+  return entry.status === 'undoing' ? entry.undo.deadline : undefined;
+}
 
 function stepTimers(step: CompiledStep, entry: SagaStep): readonly Timer[] {
   const act = actOf(entry);
   if (act === undefined) return NO_TIMERS;
   const timer = actTimer(step.step, act);
-  const deadline =
-    entry.status === 'running'
-      ? entry.deadline
-      : entry.status === 'undoing'
-        ? entry.undo.deadline
-        : undefined;
+  const deadline = deadlineOf(entry);
   const found = timer === undefined ? [] : [timer];
   if (deadline !== undefined) found.push({ kind: 'step', step: step.step, phase: act.phase, ...deadline });
   return found;

@@ -124,10 +124,11 @@ export function at<T>(list: readonly T[], index: number): T {
   return item;
 }
 
-export const withStep = <S extends SagaState>(state: S, index: number, step: SagaStep): S => ({
-  ...state,
-  steps: state.steps.with(index, step),
-});
+export function withStep<S extends SagaState>(state: S, index: number, step: SagaStep): S {
+  const steps = state.steps.slice();
+  steps[index] = step;
+  return { ...state, steps };
+}
 
 /** The act was settled without success and may have left something behind. */
 export const mayHaveRun = (step: SagaStep): boolean =>

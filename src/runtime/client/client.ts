@@ -17,8 +17,8 @@ import { ENVELOPE_VERSION } from '../../protocol/limits.ts';
 import type { FoundRun } from '../../protocol/query.ts';
 import { problemText, schemaProblems } from '../../protocol/schema-problems.ts';
 import { askShard } from './ask-shard.ts';
-import { checkBegin, checkPattern, checkTx, type BeginRequest } from './begin-request.ts';
-import { Engagement } from './engagement.ts';
+import { checkBegin, checkPattern, checkTx, type BeginRequest, type CheckedBegin } from './begin-request.ts';
+import { Engagement, type Admitted } from './engagement.ts';
 import type { Route } from './routes.ts';
 import type { TransactionHandle } from './transaction-handle.ts';
 import type { WatchEvent } from './watch.ts';
@@ -105,15 +105,8 @@ export class Client {
    *   `STREAM_MISSING`, `PUBLISH_REFUSED`: nothing was stored; `TOO_MANY_SUBSCRIPTIONS`; `TIMEOUT`; `CLOSED`.
    */
   async begin(request: BeginRequest): Promise<TransactionHandle> {
-    this.#engagement.assertOpen();
-    const checked = checkBegin(request);
-    const { pattern } = request;
-    const route = this.#engagement.routes.known(pattern) ?? (await this.#engagement.routes.open(pattern));
-    const slot = this.#engagement.slots.take();
-    if (slot !== undefined) await slot;
-    const room = route.begins.ready();
-    if (room !== undefined) await room;
-    return this.#engagement.begin(route, request, checked);
+    const admitted = this.#admit(request);
+    return this.#engagement.begin(admitted instanceof Promise ? await admitted : admitted);
   }
 
   /**
@@ -124,13 +117,37 @@ export class Client {
    * @throws {PhasorError} as `begin` and `TransactionHandle.outcome`.
    */
   async run(request: BeginRequest, options: { readonly timeoutMs?: number } = {}): Promise<OutcomeEnvelope> {
-    const { clock } = this.#world;
-    const giveUpAtMs = clock.monotonicMs() + (options.timeoutMs ?? Infinity);
-    const left = (): { readonly timeoutMs: number } => ({ timeoutMs: giveUpAtMs - clock.monotonicMs() });
-    const outcome = await (await this.begin(request)).outcome(left());
-    const skewed = outcome.status === 'refused' && outcome.code === 'clock-skew';
-    if (!skewed || request.tx !== undefined) return outcome;
-    return (await this.begin(request)).outcome(left());
+    const { timeoutMs = Infinity } = options;
+    const giveUpAtMs = this.#world.clock.monotonicMs() + timeoutMs;
+    for (let last = request.tx !== undefined; ; last = true) {
+      const admitted = this.#admit(request);
+      const outcome = await this.#engagement.run(
+        admitted instanceof Promise ? await admitted : admitted,
+        giveUpAtMs,
+      );
+      const skewed = outcome.status === 'refused' && outcome.code === 'clock-skew';
+      if (last || !skewed) return outcome;
+    }
+  }
+
+  /** At once when nothing has to be waited for: this runs for every transaction. */
+  #admit(request: BeginRequest): Admitted | Promise<Admitted> {
+    this.#engagement.assertOpen();
+    const checked = checkBegin(request);
+    const { routes, slots } = this.#engagement;
+    const route = routes.known(request.pattern);
+    if (route === undefined || slots.free === 0 || route.begins.ready() !== undefined)
+      return this.#admitLater(request, checked);
+    void slots.take();
+    return { route, request, checked };
+  }
+
+  async #admitLater(request: BeginRequest, checked: CheckedBegin): Promise<Admitted> {
+    const { routes, slots } = this.#engagement;
+    const route = await routes.open(request.pattern);
+    await slots.take();
+    await route.begins.ready();
+    return { route, request, checked };
   }
 
   /**

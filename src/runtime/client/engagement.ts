@@ -23,6 +23,13 @@ import { Watch, type WatchHost } from './watch.ts';
 
 const DEFAULT_MAX_IN_FLIGHT = 10_000;
 
+/** A request that was checked, has a slot and a way to its stream. */
+export interface Admitted {
+  readonly route: Route;
+  readonly request: BeginRequest;
+  readonly checked: CheckedBegin;
+}
+
 export class Engagement implements PendingHost, WatchHost, OutcomeSource {
   readonly routes: Routes;
   readonly slots: Slots;
@@ -74,44 +81,61 @@ export class Engagement implements PendingHost, WatchHost, OutcomeSource {
     if (this.#over !== undefined) throw this.#over;
   }
 
-  /** Takes over the caller's slot. */
-  begin(route: Route, request: BeginRequest, checked: CheckedBegin): Promise<TransactionHandle> {
-    const tx = request.tx ?? this.#world.random.ulid(Math.max(0, Math.floor(this.serverNowMs())));
-    const { pattern } = route;
-    const pending = new PendingRun(this, { pattern, tx, shard: route.shardOf(tx), checked });
-    this.#inFlight.add(pending);
-    const isTold = request.reply === undefined || request.reply.includes('outcome');
+  /** Resolves once the begin is durable. Takes over the caller's slot. */
+  begin(admitted: Admitted): Promise<TransactionHandle> {
     return new Promise((resolve, reject) => {
+      const pending = this.#pendingRun(admitted);
       pending.onStored = (at) => resolve(new TransactionHandle(this, pending, at));
-      try {
-        this.assertOpen();
-        if (isTold) this.#listen(pending);
-        const subject = route.beginSubjects[pending.shard];
-        if (subject === undefined) throw new PhasorError('STREAM_MISMATCH', 'no such shard', { tx });
-        route.begins.add(subject, checked.text(tx, route.shards), (result) => {
-          const error = this.#begun(pending, result, isTold);
-          if (error !== undefined) reject(error);
-        });
-      } catch (error) {
-        this.#letGo(pending);
-        // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- passed on as it was thrown
-        reject(error);
-      }
+      this.#start(pending, admitted, reject);
     });
   }
 
-  async outcome(pending: PendingRun, timeoutMs: number): Promise<OutcomeEnvelope> {
-    this.#world.passing('k2');
-    this.assertOpen();
-    if (!this.#sweeper.has(pending)) {
-      // Collected while nobody waited, or never told: from now on it is asked for.
-      if (pending.lease === undefined) this.#listen(pending);
-      this.#sweeper.add(pending);
-      this.#sweeper.askNow(pending);
+  /** Resolves with the outcome; the time-out counts once the begin is durable. Takes over the caller's slot. */
+  run(admitted: Admitted, giveUpAtMs: number): Promise<OutcomeEnvelope> {
+    const pending = this.#pendingRun(admitted);
+    const outcome = pending.wait(giveUpAtMs);
+    this.#start(pending, admitted, (error) => pending.fail(error));
+    return outcome;
+  }
+
+  #pendingRun({ route, request, checked }: Admitted): PendingRun {
+    const tx = request.tx ?? this.#world.random.ulid(Math.max(0, Math.floor(this.serverNowMs())));
+    const { pattern } = route;
+    return new PendingRun(this, { pattern, tx, shard: route.shardOf(tx), checked });
+  }
+
+  #start(
+    pending: PendingRun,
+    { route, request, checked }: Admitted,
+    failed: (error: PhasorError) => void,
+  ): void {
+    const { tx } = pending;
+    const isTold = request.reply === undefined || request.reply.includes('outcome');
+    this.#inFlight.add(pending);
+    try {
+      this.assertOpen();
+      if (isTold) this.#subscriptions.assertRoom();
+      const subject = route.beginSubjects[pending.shard];
+      if (subject === undefined) throw new PhasorError('STREAM_MISMATCH', 'no such shard', { tx });
+      route.begins.add(subject, checked.text(tx, route.shards), (result) => {
+        const error = this.#begun(pending, result, isTold);
+        if (error !== undefined) failed(error);
+      });
+      // E1: the batcher publishes once this turn is over. Listening first would cost a socket write of its own.
+      if (isTold) this.#listen(pending);
+    } catch (error) {
+      this.#letGo(pending);
+      failed(error as PhasorError);
     }
+  }
+
+  async outcome(pending: PendingRun, timeoutMs: number): Promise<OutcomeEnvelope> {
+    this.assertOpen();
+    if (!this.#sweeper.has(pending)) this.#askFor(pending);
     const giveUpAtMs = this.#world.clock.monotonicMs() + timeoutMs;
     const outcome = pending.wait(giveUpAtMs);
     this.#sweeper.wake(giveUpAtMs);
+    this.#world.passing('k2');
     return outcome;
   }
 
@@ -182,8 +206,10 @@ export class Engagement implements PendingHost, WatchHost, OutcomeSource {
     }
     this.#world.passing('k1');
     pending.stored(result.at);
-    if (!isTold) this.#letGo(pending);
-    else if (pending.outcome === undefined) this.#expect(pending);
+    if (isTold) {
+      if (pending.outcome === undefined) this.#expect(pending);
+    } else if (pending.isAwaited) this.#askFor(pending);
+    else this.#letGo(pending);
     return undefined;
   }
 
@@ -192,6 +218,16 @@ export class Engagement implements PendingHost, WatchHost, OutcomeSource {
     pending.askAtMs = this.#world.clock.monotonicMs() + FIRST_ASK_MS;
     pending.askEveryMs = FIRST_ASK_MS * 2;
     this.#sweeper.add(pending);
+    this.#sweeper.wake(pending.giveUpAtMs);
+    if (pending.isAwaited) this.#world.passing('k2');
+  }
+
+  /** Collected while nobody waited, or never told: from now on it is asked for. */
+  #askFor(pending: PendingRun): void {
+    if (pending.lease === undefined) this.#listen(pending);
+    this.#sweeper.add(pending);
+    this.#sweeper.askNow(pending);
+    this.#sweeper.wake(pending.giveUpAtMs);
   }
 
   #listen(pending: PendingRun): void {

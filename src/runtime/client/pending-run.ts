@@ -81,6 +81,13 @@ export class PendingRun implements ResponseListener, Swept {
   get shard(): number {
     return this.begin.shard;
   }
+  get isAwaited(): boolean {
+    return this.#waiters.length > 0;
+  }
+  /** When the first waiter gives up; Infinity: none does. */
+  get giveUpAtMs(): number {
+    return this.#waiters.reduce((first, { giveUpAtMs }) => Math.min(first, giveUpAtMs), Infinity);
+  }
 
   /** The begin is stored at `at`. */
   stored(at: Position): void {
@@ -118,15 +125,13 @@ export class PendingRun implements ResponseListener, Swept {
   turn(nowMs: number): number {
     if (this.#waiters.length === 0) return Infinity;
     this.lease?.renew();
-    let nextMs = Infinity;
     const late = this.#waiters.filter(({ giveUpAtMs }) => giveUpAtMs <= nowMs);
     if (late.length > 0) {
       this.#waiters = this.#waiters.filter(({ giveUpAtMs }) => giveUpAtMs > nowMs);
       const error = new PhasorError('OUTCOME_TIMEOUT', `no outcome of ${this.tx} in time`, { tx: this.tx });
       for (const { reject } of late) reject(error);
     }
-    for (const { giveUpAtMs } of this.#waiters) nextMs = Math.min(nextMs, giveUpAtMs);
-    return nextMs;
+    return this.giveUpAtMs;
   }
 
   found(runs: readonly FoundRun[]): void {

@@ -17,6 +17,10 @@ export class Slots {
     this.#free = slots;
   }
 
+  get free(): number {
+    return this.#closed === undefined ? this.#free : 0;
+  }
+
   /** Undefined: taken. Otherwise resolves once taken. */
   take(): Promise<void> | undefined {
     if (this.#closed !== undefined) return Promise.reject(this.#closed);
