@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
@@ -25,6 +25,7 @@ const READY_TIMEOUT_MS = 30_000;
 /** The image may have to be pulled first. */
 const DOCKER_READY_TIMEOUT_MS = 120_000;
 const GRACE_MS = 5_000;
+const STANDSTILL_MS = 2_000;
 const PORT_ATTEMPTS = 10;
 const TAIL_LINES = 20;
 const ENDING: readonly NodeJS.Signals[] = ['SIGKILL', 'SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGABRT', 'SIGUSR2'];
@@ -191,8 +192,11 @@ class ManagedServer implements NatsServerHandle {
     await this.start();
   }
 
-  suspend(): Promise<void> {
-    return this.kill('SIGSTOP');
+  async suspend(): Promise<void> {
+    await this.kill('SIGSTOP');
+    const { pid } = this;
+    const giveUpAt = performance.now() + STANDSTILL_MS;
+    while (pid !== undefined && isMoving(pid) && performance.now() < giveUpAt) await delay(5);
   }
 
   resume(): Promise<void> {
@@ -260,4 +264,17 @@ async function endsWithin(run: ServerRun, ms: number): Promise<boolean> {
   await Promise.race([run.ended, late]);
   timer.abort();
   return run.hasEnded();
+}
+
+/** A signal is only sent when kill() returns: a thread that runs just then goes on for a moment. Unknown: not moving. */
+function isMoving(pid: number): boolean {
+  try {
+    const threads = readdirSync(`/proc/${pid}/task`);
+    return threads.some((thread) => {
+      const stat = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8');
+      return stat[stat.lastIndexOf(')') + 2] !== 'T';
+    });
+  } catch {
+    return false;
+  }
 }

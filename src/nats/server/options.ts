@@ -59,7 +59,7 @@ export interface NatsServerHandle {
   kill(signal?: NodeJS.Signals): Promise<void>;
   /** Starts it again on the same port and store, after a graceful end if it still runs. */
   restart(): Promise<void>;
-  /** SIGSTOP: the process stands still, its connections stay open. */
+  /** SIGSTOP; resolves once the process stands still (where /proc tells). Its connections stay open. */
   suspend(): Promise<void>;
   /** SIGCONT. */
   resume(): Promise<void>;
