@@ -269,8 +269,8 @@ function answerOne(run: WatchedRun, { choice, answer: given }: Answer): void {
   run.feed({ type: 'reported', step, phase, attempt, answer: given });
 }
 
-/** Every command is answered done, every wait ends, every item is resolved: the run must end. */
-function finish(run: WatchedRun): void {
+/** Every command is answered done, every wait ends, every item is resolved or skipped: the run must end. */
+function finish(run: WatchedRun, skips: boolean): void {
   for (let rounds = 0; rounds < 500 && !run.ended; rounds += 1) {
     const [command] = run.machine.outstanding(run.facts, run.state);
     if (command !== undefined) {
@@ -282,7 +282,11 @@ function finish(run: WatchedRun): void {
     const [item] = run.machine.view(run.facts, run.state).attention;
     expect(item, 'an open run waits for a command, a back-off or a person').toBeDefined();
     const { raised, step, phase } = item!;
-    run.feed({ type: 'item_resolved', raised, step, phase, answer: 'done' });
+    run.feed(
+      skips
+        ? { type: 'item_skipped', raised, step, phase }
+        : { type: 'item_resolved', raised, step, phase, answer: 'done' },
+    );
   }
 }
 
@@ -290,31 +294,36 @@ describe('2PC fed with nonsense', () => {
   it('keeps its invariants and can always be brought to an end (1 to 5 participants)', () => {
     const reached = new Map<string, number>();
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 5 }), fc.array(nonsense, { maxLength: 40 }), (size, events) => {
-        const deadlines = { run: { lower: 40_000 }, abort: { lower: 2_000 } };
-        const run = new WatchedRun(plan2pc(STEP_NAMES.slice(0, size), { deadlines }));
-        let contradicted = false;
-        let judged = false;
-        for (const event of events) {
-          if (event.type === 'timer') run.fire(event.choice, ANY_TIMER);
-          else if (event.type === 'operator') operate(run, event.choice);
-          else if (event.type === 'answer') answerOne(run, event);
-          else run.feed(event as Body);
-          contradicted ||=
-            (event.type === 'reported' || event.type === 'answer') &&
-            ['heuristic', 'terminated', 'conflict'].includes(event.answer);
-          judged ||= event.type === 'operator';
-        }
-        finish(run);
-        expect(run.ended).toBe(true);
-        const { status } = run;
-        if (status === 'mixed') expect(contradicted || judged, 'mixed needs a contradiction').toBe(true);
-        if (status === 'resolved') expect(judged, 'resolved needs an operator').toBe(true);
-        if (run.commanded.has('commit')) expect(status).not.toMatch(/aborted|cancelled/);
-        if (run.commanded.has('abort')) expect(status).not.toBe('committed');
-        reached.set(status!, (reached.get(status!) ?? 0) + 1);
-      }),
-      { numRuns: 600 },
+      fc.property(
+        fc.integer({ min: 1, max: 5 }),
+        fc.array(nonsense, { maxLength: 40 }),
+        fc.boolean(),
+        (size, events, skips) => {
+          const deadlines = { run: { lower: 40_000 }, abort: { lower: 2_000 } };
+          const run = new WatchedRun(plan2pc(STEP_NAMES.slice(0, size), { deadlines }));
+          let contradicted = false;
+          let judged = skips;
+          for (const event of events) {
+            if (event.type === 'timer') run.fire(event.choice, ANY_TIMER);
+            else if (event.type === 'operator') operate(run, event.choice);
+            else if (event.type === 'answer') answerOne(run, event);
+            else run.feed(event as Body);
+            contradicted ||=
+              (event.type === 'reported' || event.type === 'answer') &&
+              ['heuristic', 'terminated', 'conflict'].includes(event.answer);
+            judged ||= event.type === 'operator';
+          }
+          finish(run, skips);
+          expect(run.ended).toBe(true);
+          const { status } = run;
+          if (status === 'mixed') expect(contradicted || judged, 'mixed needs a contradiction').toBe(true);
+          if (status === 'resolved') expect(judged, 'resolved needs an operator').toBe(true);
+          if (run.commanded.has('commit')) expect(status).not.toMatch(/aborted|cancelled/);
+          if (run.commanded.has('abort')) expect(status).not.toBe('committed');
+          reached.set(status!, (reached.get(status!) ?? 0) + 1);
+        },
+      ),
+      { numRuns: 1_000 },
     );
     // The arbitrary must reach the places that matter, or the properties say little.
     for (const status of ['aborted', 'committed', 'mixed', 'resolved'])
