@@ -17,6 +17,7 @@ export const CRASH_POINTS = {
   c12: 'coordinator: at the head, outstanding commands not yet sent again',
   c16: 'coordinator: some compensations sent',
   c17: 'coordinator: operator input stored, not carried out',
+  c18: 'coordinator: a child has ended, its parent is not told',
   p1: 'participant: command received, not applied',
   p2: 'participant: applied, not recorded',
   p3: 'participant: recorded, not reported',

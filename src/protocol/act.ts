@@ -263,6 +263,9 @@ export function commandOf(
   if (data.output !== undefined) command.output = data.output;
   if (data.ran !== undefined) command.ran = data.ran;
   if (act.alone === true) command.alone = true;
+  const child =
+    act.phase === 'compensate' ? step.undoChild : act.phase === 'execute' ? step.child : undefined;
+  if (child !== undefined) command.child = child;
   return command;
 }
 

@@ -13,6 +13,8 @@ export interface ShardFacts {
   readonly shard: number;
   readonly shards: number;
   readonly duplicateWindowMs: number;
+  /** How long an own id is remembered after its end (Rule 7). */
+  readonly dedupWindowMs: number;
 }
 
 export interface BeginArrival {
@@ -40,6 +42,10 @@ export function admit(shard: ShardFacts, begin: BeginEnvelope, arrival: BeginArr
   }
   if (begin.parent !== undefined && arrival.sender !== 'coordinator') {
     return refuse('parent-not-allowed', 'only a coordinator may begin a child');
+  }
+  if (begin.parent !== undefined && arrival.timeMs - begin.parent.since > shard.dedupWindowMs / 2) {
+    // Beyond the window the outcome key of an earlier begin may be gone: this one could run the child once more.
+    return refuse('stale', 'the act that this child stands for began too long ago');
   }
   if (begin.id === 'fresh') {
     const refusal = freshProblem(shard, begin, arrival);

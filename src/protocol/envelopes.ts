@@ -126,6 +126,9 @@ export const planSchema = z.strictObject({
   eventual: optional(z.array(stepSchema).max(limits.MAX_STEPS)),
 });
 
+/** What stands in `child` and `undoChild`: there it is JSON, checked when the plan is compiled. */
+export const childSchema = z.strictObject({ pattern, plan: planSchema });
+
 const senders = z.array(sender).max(limits.MAX_SENDERS);
 const cause = z.strictObject({ at: pos, time: ms });
 

@@ -2,10 +2,10 @@
 import { comparePositions, position, runId, type Position } from '../kernel/position.ts';
 import type { Pattern } from '../kernel/vocabulary.ts';
 import type { CompiledPlan } from './compiled-plan.ts';
-import type { BeginEnvelope, DeadlineEnvelope, ReportEnvelope } from './envelopes.ts';
+import type { BeginEnvelope, DeadlineEnvelope, ReportEnvelope, SignalEnvelope } from './envelopes.ts';
 import type { FoldInput } from './fold-sink.ts';
-import type { Machine, Mark } from './machine.ts';
-import { emptyPlan, newRun, type RunRecord } from './run.ts';
+import type { Burial, Machine, Mark, OutcomeBody } from './machine.ts';
+import { emptyPlan, newRun, type Buried, type RunRecord } from './run.ts';
 
 /** An input's time is the later of its own timestamp and the run's clock (Rule 2). */
 export const markOf = (run: RunRecord, input: FoldInput): Mark => ({
@@ -26,11 +26,28 @@ export function recordOf(
   return newRun({ facts, machine, begin, begun, sender: input.address.sender, input });
 }
 
-export function maySignal(run: RunRecord, sender: string, name: string): boolean {
+/** What follows a 1.5PS is one act more, of no step: its child's coordinator reports it under this name. */
+const EVENTUAL_STEP = 'eventual';
+
+/** Who may report a step (Rule 8); undefined: nobody. */
+export function ownerOf(plan: CompiledPlan, step: string): string | undefined {
+  const index = plan.indexOf.get(step);
+  if (index !== undefined) return plan.steps[index]?.participant;
+  return step === EVENTUAL_STEP && plan.eventual !== undefined ? 'coordinator' : undefined;
+}
+
+/** Why a signal is refused. A gate could never open if a signal without a verdict were the first of its name. */
+export function signalProblem(
+  run: RunRecord,
+  sender: string,
+  { name, verdict }: Pick<SignalEnvelope, 'name' | 'verdict'>,
+): string | undefined {
   const named = run.begin.allow?.signal ?? {};
   // Names are the client's: `constructor` must not find what every object inherits.
   const allowed = (Object.hasOwn(named, name) ? named[name] : undefined) ?? [run.sender];
-  return sender === 'operator' || allowed.includes(sender);
+  if (sender !== 'operator' && !allowed.includes(sender)) return `${sender} may not signal ${name}`;
+  const isVote = run.facts.plan.gate?.signal === name;
+  return isVote && verdict === undefined ? `${name} needs a verdict: a gate waits for it` : undefined;
 }
 
 export function mayCancel(run: RunRecord, sender: string): boolean {
@@ -45,6 +62,24 @@ export const isStart = (run: RunRecord, { kind, armed }: DeadlineEnvelope, mark:
   run.frozen === undefined &&
   armed === run.begun.at &&
   mark.time >= (run.begin.startAt ?? 0);
+
+/** How a run is over; undefined while it is open. */
+export const endOf = ({ refusal, outcomeBody }: RunRecord): OutcomeBody | undefined =>
+  refusal === undefined ? outcomeBody : { status: 'refused', ...refusal };
+
+/** `run` was found to be a duplicate of `original`, which answers for both. */
+export function follow(original: RunRecord, run: RunRecord): void {
+  original.duplicates += 1;
+  const { parent } = run.begin;
+  if (parent !== undefined) original.parents = [...original.parents, parent];
+}
+
+/** Notes what died at this input. */
+export function buriedAt(run: RunRecord, { at }: Mark, burials: readonly Burial[]): Buried {
+  const dead = { at, burials };
+  run.buried = [...run.buried, dead];
+  return dead;
+}
 
 /** Up to where a restored log is the one that was written (Rule 5). */
 export interface Survived {

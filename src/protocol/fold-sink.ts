@@ -4,7 +4,7 @@ import type { RunId } from '../kernel/position.ts';
 import type { InputAddress } from '../kernel/subjects.ts';
 import type { DeadlineEnvelope, DecidedEnvelope } from './envelopes.ts';
 import type { AttentionItem, CommandEffect, Mark, OutcomeBody } from './machine.ts';
-import type { RunRecord } from './run.ts';
+import type { Buried, RunRecord } from './run.ts';
 
 /** One schema-checked envelope of the log. */
 export interface FoldInput {
@@ -31,6 +31,8 @@ export interface FoldSink {
   told(run: RunRecord, outcome: OutcomeBody, ended: boolean): void;
   /** A later begin of an own id was judged: the caller that sent it must be told. */
   judged(run: RunRecord, verdict: 'duplicate' | 'mismatch', of: RunId | undefined): void;
+  /** Steps died: they go to the dead letters of their participants before the run's outcome is written down. */
+  buried(run: RunRecord, dead: Buried): void;
   armed(run: RunRecord, dueMs: number): void;
   attend(
     run: RunRecord | undefined,

@@ -14,21 +14,13 @@ import { position, type Position, type RunId } from '../kernel/position.ts';
 import type { Decision, OperatorAction, Status } from '../kernel/vocabulary.ts';
 import { admit, type ShardFacts } from './admission.ts';
 import { boundedWhy } from './bounded.ts';
-import type {
-  BeginEnvelope,
-  CancelEnvelope,
-  DeadlineEnvelope,
-  DecidedEnvelope,
-  EnableEnvelope,
-  OperatorEnvelopes,
-  ReportEnvelope,
-  SignalEnvelope,
-} from './envelopes.ts';
+import type * as wire from './envelopes.ts';
 import { deadlineEvent, operatorEvent, reportedEvent } from './fold-events.ts';
-import { isLostLog, isStart, markOf, mayCancel, maySignal, recordOf, type Survived } from './fold-rules.ts';
+import * as rules from './fold-rules.ts';
 import type { AttentionItem, Mark, MachineEvent, OutcomeBody, Step } from './machine.ts';
 import { FIRST_VERSION, machineOf } from './registry.ts';
-import { conflictItem, derived, isOpen, matches, timersOf, type Refusal, type RunRecord } from './run.ts';
+import { conflictItem, derived, isOpen, matches, timersOf } from './run.ts';
+import type { LatchedSignal, Refusal, RunRecord } from './run.ts';
 import type { FoldInput, FoldSink } from './fold-sink.ts';
 
 export class ShardFold {
@@ -37,7 +29,7 @@ export class ShardFold {
   /** The run that a transaction's id names now: the open one, else the first that waits for its verdict. */
   readonly #named = new Map<string, RunRecord>();
   #version = FIRST_VERSION;
-  #survived: Survived | undefined;
+  #survived: rules.Survived | undefined;
 
   constructor(
     readonly facts: ShardFacts,
@@ -62,25 +54,25 @@ export class ShardFold {
     if (sender === 'operator') return this.#operator(input, kind as OperatorAction);
     switch (kind) {
       case 'begin':
-        return this.#begin(input, input.envelope as BeginEnvelope);
+        return this.#begin(input, input.envelope as wire.BeginEnvelope);
       case 'report':
-        return this.#report(input, input.envelope as ReportEnvelope);
+        return this.#report(input, input.envelope as wire.ReportEnvelope);
       case 'deadline':
-        return this.#deadline(input, input.envelope as DeadlineEnvelope);
+        return this.#deadline(input, input.envelope as wire.DeadlineEnvelope);
       case 'decided':
-        return this.#decided(input, input.envelope as DecidedEnvelope);
+        return this.#decided(input, input.envelope as wire.DecidedEnvelope);
       case 'signal':
-        return this.#signal(input, input.envelope as SignalEnvelope);
+        return this.#signal(input, input.envelope as wire.SignalEnvelope);
       case 'cancel':
-        return this.#cancel(input, input.envelope as CancelEnvelope);
+        return this.#cancel(input, input.envelope as wire.CancelEnvelope);
       case 'enable':
-        return this.#enable(input.envelope as EnableEnvelope);
+        return this.#enable(input.envelope as wire.EnableEnvelope);
       default:
         this.sink.dead(input, `nobody reads ${kind} from ${sender}`);
     }
   }
 
-  #begin(input: FoldInput, begin: BeginEnvelope): void {
+  #begin(input: FoldInput, begin: wire.BeginEnvelope): void {
     // A fresh id is only ever sent again as the identical message: a second one is the first.
     if (begin.id === 'fresh' && this.#named.has(begin.tx)) return;
     const { address, timeMs, identified } = input;
@@ -92,7 +84,7 @@ export class ShardFold {
     }
     const { pattern } = this.facts;
     const plan = admission.admitted ? admission.plan : undefined;
-    const run = recordOf(input, begin, { pattern, machine, plan });
+    const run = rules.recordOf(input, begin, { pattern, machine, plan });
     this.runs.set(run.facts.run, run);
     if (!this.#named.has(begin.tx)) this.#named.set(begin.tx, run);
     this.sink.accepted(run, input);
@@ -119,68 +111,66 @@ export class ShardFold {
     if (startAt !== undefined && startAt > mark.time) return this.sink.armed(run, startAt);
     run.phase = 'active';
     this.#carry(run, run.machine.start(run.facts, mark), mark);
+    for (const signal of run.signals) this.#signalled(run, signal, mark);
   }
 
-  #report(input: FoldInput, report: ReportEnvelope): void {
+  #report(input: FoldInput, report: wire.ReportEnvelope): void {
     const run = this.#find(report);
-    if (run?.phase !== 'active') return this.#lateReport(input, report);
-    const index = run.facts.plan.indexOf.get(report.step);
-    const participant = index === undefined ? undefined : run.facts.plan.steps[index]?.participant;
-    if (participant !== input.address.sender) {
-      return this.sink.dead(
-        input,
-        `step ${report.step} of this run does not belong to ${input.address.sender}`,
-      );
+    // After the end only a report that itself says `lateEffect` counts, from its content alone (DESIGN §3).
+    if (run?.phase !== 'active') {
+      if (report.lateEffect === true) this.#attend(report, 'late-effect', position(input.seq, input.index));
+      return;
     }
-    const mark = markOf(run, input);
-    if (isLostLog(report, this.#survived)) this.#attend(report, 'lost-log', mark.at);
+    const { sender } = input.address;
+    if (rules.ownerOf(run.facts.plan, report.step) !== sender)
+      return this.sink.dead(input, `step ${report.step} of this run does not belong to ${sender}`);
+    const mark = rules.markOf(run, input);
+    if (rules.isLostLog(report, this.#survived)) this.#attend(report, 'lost-log', mark.at);
     this.#apply(run, input, reportedEvent(mark, report));
   }
 
-  /** After the end only a report that itself says `lateEffect` counts, from its content alone (DESIGN §3). */
-  #lateReport(input: FoldInput, report: ReportEnvelope): void {
-    if (report.lateEffect === true) this.#attend(report, 'late-effect', position(input.seq, input.index));
-  }
-
-  #attend(report: ReportEnvelope, code: string, raised: Position): void {
+  #attend(report: wire.ReportEnvelope, code: string, raised: Position): void {
     const { tx, run, step, phase } = report;
     this.sink.attend(this.runs.get(run), { tx, run, step, phase, code, raised });
   }
 
-  #deadline(input: FoldInput, deadline: DeadlineEnvelope): void {
+  #deadline(input: FoldInput, deadline: wire.DeadlineEnvelope): void {
     const run = this.#find(deadline);
     if (run === undefined) return;
-    const mark = markOf(run, input);
+    const mark = rules.markOf(run, input);
     if (run.phase === 'active') this.#apply(run, input, deadlineEvent(mark, deadline));
-    else if (isStart(run, deadline, mark)) {
+    else if (rules.isStart(run, deadline, mark)) {
       this.#accept(run, input);
       this.#activate(run, mark);
     }
     this.sink.deadlineRead(run, deadline, mark);
   }
 
-  #signal(input: FoldInput, signal: SignalEnvelope): void {
+  #signal(input: FoldInput, signal: wire.SignalEnvelope): void {
     const run = this.#find(signal);
     if (run === undefined || !isOpen(run)) return;
-    const { sender } = input.address;
-    if (!maySignal(run, sender, signal.name))
-      return this.sink.dead(input, `${sender} may not signal ${signal.name}`);
-    if (run.signals.includes(signal.name)) return;
-    run.signals = [...run.signals, signal.name];
-    const mark = markOf(run, input);
+    const problem = rules.signalProblem(run, input.address.sender, signal);
+    if (problem !== undefined) return this.sink.dead(input, problem);
+    const { name, verdict, reason } = signal;
+    if (run.signals.some((latched) => latched.name === name)) return;
+    const latched: LatchedSignal = { name, verdict, reason };
+    run.signals = [...run.signals, latched];
+    const mark = rules.markOf(run, input);
     this.#accept(run, input);
-    if (run.phase !== 'active') return;
-    const verdict = signal.verdict === undefined ? {} : { verdict: signal.verdict };
-    const event: MachineEvent = { type: 'signalled', mark, name: signal.name, ...verdict };
+    if (run.phase === 'active') this.#signalled(run, latched, mark);
+  }
+
+  #signalled(run: RunRecord, signal: LatchedSignal, mark: Mark): void {
+    const event = { type: 'signalled', mark, ...signal } as const;
     this.#carry(run, run.machine.step(run.facts, run.state, event), mark);
   }
 
-  #cancel(input: FoldInput, cancel: CancelEnvelope): void {
+  #cancel(input: FoldInput, cancel: wire.CancelEnvelope): void {
     const run = this.#find(cancel);
     if (run === undefined || !isOpen(run)) return;
     const { sender } = input.address;
-    if (!mayCancel(run, sender)) return this.sink.dead(input, `${sender} may not cancel this run`);
-    const mark = markOf(run, input);
+    if (!rules.mayCancel(run, sender)) return this.sink.dead(input, `${sender} may not cancel this run`);
+    const mark = rules.markOf(run, input);
     if (run.phase === 'active') {
       return this.#apply(run, input, { type: 'cancelled', mark, reason: cancel.reason });
     }
@@ -190,7 +180,7 @@ export class ShardFold {
     if (run.phase === 'scheduled') this.#activate(run, mark);
   }
 
-  #enable(enable: EnableEnvelope): void {
+  #enable(enable: wire.EnableEnvelope): void {
     if (enable.machine <= this.#version) return;
     this.#version = enable.machine;
     if (machineOf(this.facts.pattern, enable.machine) === undefined) {
@@ -200,17 +190,17 @@ export class ShardFold {
 
   #operator(input: FoldInput, action: OperatorAction): void {
     if (action === 'recover') {
-      const { survived } = input.envelope as OperatorEnvelopes['recover'];
+      const { survived } = input.envelope as wire.OperatorEnvelopes['recover'];
       this.#survived = { at: survived, timeMs: input.timeMs };
       return;
     }
-    if (action === 'signal') return this.#signal(input, input.envelope as SignalEnvelope);
+    if (action === 'signal') return this.#signal(input, input.envelope as wire.SignalEnvelope);
     const run = this.#find(input.envelope as { readonly tx: string; readonly run: RunId });
     if (run === undefined) return;
     if (run.frozen !== undefined) this.#thaw(run, input, action);
     else if (run.phase === 'active') {
-      this.#apply(run, input, operatorEvent(markOf(run, input), action, input.envelope));
-    } else if (action === 'cancel') this.#cancel(input, input.envelope as CancelEnvelope);
+      this.#apply(run, input, operatorEvent(rules.markOf(run, input), action, input.envelope));
+    } else if (action === 'cancel') this.#cancel(input, input.envelope as wire.CancelEnvelope);
     else if (action === 'kill' && isOpen(run)) {
       this.#accept(run, input);
       this.#kill(run, input);
@@ -220,11 +210,11 @@ export class ShardFold {
   /** Any input of an operator thaws the run. What it implies by itself is still held, and released with the rest. */
   #thaw(run: RunRecord, input: FoldInput, action: Exclude<OperatorAction, 'recover' | 'signal'>): void {
     this.#accept(run, input);
-    const mark = markOf(run, input);
+    const mark = rules.markOf(run, input);
     if (run.phase === 'active') {
       const event = operatorEvent(mark, action, input.envelope);
       this.#carry(run, run.machine.step(run.facts, run.state, event), mark);
-    } else if (action === 'cancel') run.earlyCancel ??= (input.envelope as CancelEnvelope).reason;
+    } else if (action === 'cancel') run.earlyCancel ??= (input.envelope as wire.CancelEnvelope).reason;
     run.frozen = undefined;
     run.thawed = mark.at;
     run.contradicted = undefined;
@@ -240,6 +230,7 @@ export class ShardFold {
   #release(run: RunRecord, mark: Mark): void {
     const { held } = run;
     run.held = undefined;
+    for (const dead of run.buried) this.sink.buried(run, dead);
     if (held?.ends === true) return this.#end(run, mark, held.outcome);
     if (held !== undefined) this.#tell(run, held.outcome);
     for (const command of run.machine.outstanding(run.facts, run.state)) this.sink.command(run, command);
@@ -248,13 +239,13 @@ export class ShardFold {
 
   /** Of a run that has not begun yet. */
   #kill(run: RunRecord, input: FoldInput): void {
-    const { reason } = input.envelope as OperatorEnvelopes['kill'];
+    const { reason } = input.envelope as wire.OperatorEnvelopes['kill'];
     // While it awaits its verdict, another run of this id may be open: that one keeps the name.
     if (!this.#named.has(run.facts.tx)) this.#named.set(run.facts.tx, run);
-    this.#end(run, markOf(run, input), { status: 'killed', code: 'killed', message: reason });
+    this.#end(run, rules.markOf(run, input), { status: 'killed', code: 'killed', message: reason });
   }
 
-  #decided(input: FoldInput, note: DecidedEnvelope): void {
+  #decided(input: FoldInput, note: wire.DecidedEnvelope): void {
     const run = this.#find(note);
     // A note on a run that has left is ignored, also one that contradicts the outcome it left with: this fold no longer
     // knows what it derived. The fold that wrote the note was contradicted in turn, and keeps its run (Rule 4).
@@ -277,7 +268,7 @@ export class ShardFold {
     }
   }
 
-  #contradiction(run: RunRecord, note: DecidedEnvelope): void {
+  #contradiction(run: RunRecord, note: wire.DecidedEnvelope): void {
     if (run.frozen !== undefined) return;
     run.contradicted ??= note;
     this.sink.contradicted(run, note);
@@ -290,17 +281,21 @@ export class ShardFold {
   }
 
   /** The first verdict on a begin counts (Rule 7). */
-  #verdict(run: RunRecord, input: FoldInput, note: DecidedEnvelope & { readonly kind: 'verdict' }): void {
+  #verdict(
+    run: RunRecord,
+    input: FoldInput,
+    note: wire.DecidedEnvelope & { readonly kind: 'verdict' },
+  ): void {
     if (note.at !== run.begun.at) return;
     if (run.phase === 'refused' && note.value === 'refused') return this.#noted(run);
     if (run.phase !== 'awaiting_verdict') return;
     this.#accept(run, input);
     switch (note.value) {
       case 'admit':
-        return this.#activate(run, markOf(run, input));
+        return this.#activate(run, rules.markOf(run, input));
       case 'duplicate': {
         const original = note.of === undefined ? undefined : this.runs.get(note.of);
-        if (original !== undefined && original !== run) original.duplicates += 1;
+        if (original !== undefined && original !== run) rules.follow(original, run);
         this.sink.judged(run, 'duplicate', note.of);
         return this.#leave(run);
       }
@@ -360,6 +355,11 @@ export class ShardFold {
         case 'attend':
           this.#raise(run, effect.item);
           break;
+        case 'bury': {
+          const dead = rules.buriedAt(run, mark, effect.burials);
+          if (run.frozen === undefined) this.sink.buried(run, dead);
+          break;
+        }
       }
     }
   }
@@ -387,9 +387,8 @@ export class ShardFold {
 
   /** How the run is over, to be written down and told. */
   #announce(run: RunRecord): void {
-    const { refusal, outcomeBody } = run;
-    this.sink.decided(run, refusal === undefined ? 'outcome' : 'refusal');
-    const outcome = refusal === undefined ? outcomeBody : ({ status: 'refused', ...refusal } as const);
+    this.sink.decided(run, run.refusal === undefined ? 'outcome' : 'refusal');
+    const outcome = rules.endOf(run);
     if (outcome !== undefined) this.sink.told(run, outcome, true);
   }
 

@@ -12,6 +12,8 @@ export const MAX_META_ENTRIES = 16;
 export const MAX_META_BYTES = 1_024;
 export const MAX_LABELS = 16;
 export const MAX_LABEL_BYTES = 256;
+/** A child may have children, and those once more. */
+export const MAX_CHILD_DEPTH = 3;
 export const MAX_STEPS = 100;
 export const MAX_SIGNALS = 16;
 export const MAX_SENDERS = 16;

@@ -11,7 +11,7 @@
 import type { Json } from '../kernel/json.ts';
 import type { Position, RunId } from '../kernel/position.ts';
 import type { Answer, DeadlineKind, Decision, Pattern, Phase, Status } from '../kernel/vocabulary.ts';
-import type { CompiledPlan, Policy } from './compiled-plan.ts';
+import type { ChildSpec, CompiledPlan, Policy } from './compiled-plan.ts';
 
 /** Position of an input, and its time on the run's own clock (Rule 2). */
 export interface Mark {
@@ -59,7 +59,12 @@ export type MachineEvent = { readonly mark: Mark } & (
       readonly attempt?: number;
       readonly armed: Position;
     }
-  | { readonly type: 'signalled'; readonly name: string; readonly verdict?: 'approve' | 'reject' }
+  | {
+      readonly type: 'signalled';
+      readonly name: string;
+      readonly verdict?: 'approve' | 'reject' | undefined;
+      readonly reason?: string | undefined;
+    }
   | { readonly type: 'cancelled'; readonly reason: string }
   | ({ readonly type: 'item_retried'; readonly policy?: Partial<Policy> } & ItemRef)
   | ({ readonly type: 'item_skipped' } & ItemRef)
@@ -91,6 +96,8 @@ export interface CommandEffect {
   readonly output?: Json;
   readonly ran?: boolean;
   readonly alone?: boolean;
+  /** Begun instead of a command to `participant`, which is then `coordinator`. */
+  readonly child?: ChildSpec;
 }
 
 export interface OutcomeBody {
@@ -102,6 +109,8 @@ export interface OutcomeBody {
   readonly outputs?: Readonly<Record<string, Json>>;
   /** Open items remain. */
   readonly attention?: boolean;
+  /** 1.5PS: the critical part alone. Default: `all`. */
+  readonly scope?: 'critical';
 }
 
 /** Something a person must look at. `raised` names it in operator inputs. */
@@ -119,7 +128,18 @@ export type Effect =
   | { readonly type: 'end'; readonly outcome: OutcomeBody }
   /** A hint for the phase monitor: some timer of this run is now due at `dueMs` (run clock). */
   | { readonly type: 'arm'; readonly dueMs: number }
-  | { readonly type: 'attend'; readonly item: AttentionItem };
+  | { readonly type: 'attend'; readonly item: AttentionItem }
+  /** 0.5PS: steps that will not be tried again go to the dead letters of their participants, keyed by this input. */
+  | { readonly type: 'bury'; readonly burials: readonly Burial[] };
+
+export interface Burial {
+  /** As last commanded. */
+  readonly command: CommandEffect;
+  readonly code: string;
+  readonly message?: string;
+  /** Not every attempt is known to have left nothing behind. */
+  readonly mayHaveRun: boolean;
+}
 
 export interface Step<S> {
   readonly state: S;

@@ -10,6 +10,7 @@ import { planSchema, type Deadline, type Plan, type PlanStep } from './envelopes
 import { pointersIn } from './inputs.ts';
 import { isJsonWithin } from './json-guards.ts';
 import { MAX_PLAN_BYTES, MAX_STEPS } from './limits.ts';
+import { childOf, childProblems, eventualOf, gateOf, handOverOf, type Check } from './plan-children.ts';
 import { ancestorsOf, dependentsOf, findCycle, type Graph } from './plan-graph.ts';
 import * as policies from './policies.ts';
 import { schemaProblems } from './schema-problems.ts';
@@ -33,7 +34,7 @@ export function planProblems(pattern: Pattern, plan: unknown): readonly PlanProb
 
 /** The parts of a plan that its checks and its compiled form share, by index of the step. */
 interface Resolved {
-  readonly pattern: policies.DrivenPattern;
+  readonly pattern: Pattern;
   readonly plan: Plan;
   readonly names: readonly string[];
   readonly indexOf: ReadonlyMap<string, number>;
@@ -41,10 +42,12 @@ interface Resolved {
   readonly pointers: readonly ReturnType<typeof pointersIn>[];
 }
 
-function compileAll(pattern: Pattern, plan: Plan): CompiledPlan | PlanProblem[] {
-  if (!policies.isDriven(pattern)) {
-    return [{ field: 'pattern', problem: `${pattern} has no machine in this version` }];
-  }
+const problemsOf: Check = (pattern, plan, depth) => {
+  const result = compileAll(pattern, plan, depth);
+  return Array.isArray(result) ? result : [];
+};
+
+function compileAll(pattern: Pattern, plan: Plan, depth = 0): CompiledPlan | PlanProblem[] {
   const names = plan.steps.map((step) => step.step ?? step.participant);
   const indexOf = new Map<string, number>();
   names.forEach((name, index) => indexOf.set(name, index));
@@ -53,6 +56,7 @@ function compileAll(pattern: Pattern, plan: Plan): CompiledPlan | PlanProblem[] 
     ...fieldProblems(pattern, plan),
     ...identityProblems(plan, { names, indexOf }),
   ];
+  if (problems.length === 0) problems.push(...childProblems(plan, problemsOf, depth));
   if (problems.length > 0) return problems;
 
   const graph = pattern === 'saga' ? sagaGraph(plan, indexOf, problems) : plan.steps.map(() => []);
@@ -73,23 +77,27 @@ function sizeProblems(plan: Plan): PlanProblem[] {
 }
 
 /** What the envelope allows but this pattern does not have. */
-function fieldProblems(pattern: policies.DrivenPattern, plan: Plan): PlanProblem[] {
+function fieldProblems(pattern: Pattern, plan: Plan): PlanProblem[] {
   const problems: PlanProblem[] = [];
-  const foreign = (field: string): unknown =>
-    problems.push({ field, problem: `does not exist in pattern ${pattern}` });
-  plan.steps.forEach((step, index) => {
-    const at = `steps[${index}]`;
-    if (step.kind !== undefined && pattern !== 'saga') foreign(`${at}.kind`);
-    if (step.after !== undefined && pattern !== 'saga') foreign(`${at}.after`);
-    if (step.child !== undefined) foreign(`${at}.child`);
-    if (step.undoChild !== undefined) foreign(`${at}.undoChild`);
+  const allowed = policies.PATTERN_FIELDS[pattern];
+  const check = (value: unknown, name: policies.PatternField, at = ''): void => {
+    if (value !== undefined && !allowed.includes(name))
+      problems.push({ field: `${at}${name}`, problem: `does not exist in pattern ${pattern}` });
+  };
+  plan.steps.forEach(({ kind, after, child, undoChild }, index) => {
+    if ((kind ?? after ?? child ?? undoChild) === undefined) return;
+    const at = `steps[${index}].`;
+    check(kind, 'kind', at);
+    check(after, 'after', at);
+    check(child, 'child', at);
+    check(undoChild, 'undoChild', at);
   });
   for (const phase of plan.deadlines === undefined ? [] : Object.keys(plan.deadlines)) {
     if (phase !== 'run' && !policies.PATTERN_PHASES[pattern].includes(phase as Phase))
-      foreign(`deadlines.${phase}`);
+      problems.push({ field: `deadlines.${phase}`, problem: `does not exist in pattern ${pattern}` });
   }
-  if (plan.gate !== undefined) foreign('gate');
-  if (plan.eventual !== undefined) foreign('eventual');
+  check(plan.gate, 'gate');
+  check(plan.eventual, 'eventual');
   return problems;
 }
 
@@ -205,7 +213,7 @@ function assemble({ pattern, plan, names, indexOf, graph, pointers }: Resolved):
     return {
       index,
       step: names[index] ?? step.participant,
-      participant: step.participant,
+      participant: step.child === undefined ? step.participant : 'coordinator',
       action: step.action,
       input: step.input,
       pointed: (pointers[index] ?? NO_POINTERS).length > 0,
@@ -216,20 +224,35 @@ function assemble({ pattern, plan, names, indexOf, graph, pointers }: Resolved):
       undoRetry,
       commitRetry,
       deadline: step.deadline === undefined ? undefined : boundsOf(step.deadline),
+      child: childOf(step.child),
+      undoChild: childOf(step.undoChild),
     };
   });
   const pivot = steps.findIndex((step) => step.kind === 'pivot');
   const deadlines = deadlinesOf(pattern, plan);
-  return { pattern, name: plan.name, steps, indexOf, deadlines, pivot: pivot < 0 ? undefined : pivot };
+  const eventual = eventualOf(plan);
+  const handOver = eventual === undefined ? undefined : handOverOf(eventual, steps.length);
+  return {
+    pattern,
+    name: plan.name,
+    steps: handOver === undefined ? steps : [...steps, handOver],
+    indexOf: handOver === undefined ? indexOf : new Map([...indexOf, [handOver.step, handOver.index]]),
+    deadlines,
+    gate: gateOf(plan),
+    eventual,
+    pivot: pivot < 0 ? undefined : pivot,
+  };
 }
 
 function retriesOf(
-  pattern: policies.DrivenPattern,
+  pattern: Pattern,
   plan: Plan,
   step: PlanStep,
 ): { readonly retry: Policy; readonly undoRetry: Policy; readonly commitRetry: Policy } {
-  const open = step.kind === 'retriable' ? policies.MUST_FINISH_POLICY : policies.OPEN_POLICY;
-  const undo = pattern === '2pc' ? policies.ABORT_POLICY : policies.MUST_FINISH_POLICY;
+  const mustFinish = step.kind === 'retriable' || pattern === 'eventual';
+  const open = mustFinish ? policies.MUST_FINISH_POLICY : policies.OPEN_POLICY;
+  const aborts = pattern === '2pc' || pattern === '3pc';
+  const undo = aborts ? policies.ABORT_POLICY : policies.MUST_FINISH_POLICY;
   const commit = policies.overridePolicy(policies.COMMIT_POLICY, plan.undoRetry, step.undoRetry);
   return {
     retry: policies.overridePolicy(open, plan.retry, step.retry),
@@ -243,7 +266,7 @@ const boundsOf = (deadline: Deadline): Bounds => ({
   upperMs: deadline.upper ?? deadline.lower,
 });
 
-function deadlinesOf(pattern: policies.DrivenPattern, plan: Plan): CompiledPlan['deadlines'] {
+function deadlinesOf(pattern: Pattern, plan: Plan): CompiledPlan['deadlines'] {
   const defaults = policies.DEFAULT_DEADLINES[pattern];
   if (plan.deadlines === undefined) return defaults;
   const deadlines: Partial<Record<Phase | 'run', Bounds>> = { ...defaults };

@@ -33,7 +33,10 @@ export const ABORT_POLICY: Policy = {
   attemptMs: 3_000,
 };
 
-/** Saga: compensate, and execute of retriable steps: 20 attempts of 30 s; waits of 200 ms, doubling, at most 60 s. */
+/**
+ * Undos of saga, 2PS and 3PS, execute of retriable steps, and 0.5PS: 20 attempts of 30 s; waits of 200 ms, doubling, at
+ * most 60 s.
+ */
 export const MUST_FINISH_POLICY: Policy = {
   maxAttempts: 20,
   initialMs: 200,
@@ -42,26 +45,45 @@ export const MUST_FINISH_POLICY: Policy = {
   attemptMs: 30_000,
 };
 
-/** Patterns that have a machine in this version. */
-export type DrivenPattern = '2pc' | 'saga';
-export const isDriven = (pattern: Pattern): pattern is DrivenPattern =>
-  pattern === '2pc' || pattern === 'saga';
-
 /** Phases that a plan of the pattern can bound by `deadlines`, besides `run`. */
-export const PATTERN_PHASES: Readonly<Record<DrivenPattern, readonly Phase[]>> = {
+export const PATTERN_PHASES: Readonly<Record<Pattern, readonly Phase[]>> = {
   '2pc': ['prepare', 'commit', 'commit-one-phase', 'abort'],
+  '3pc': ['prepare', 'precommit', 'commit', 'abort'],
   saga: ['execute', 'compensate'],
+  '2ps': ['prepare', 'verify', 'execute', 'cancel', 'compensate'],
+  '3ps': ['reserve', 'validate', 'execute', 'release', 'compensate'],
+  eventual: ['execute', 'confirm'],
+};
+
+export type PatternField = 'kind' | 'after' | 'child' | 'undoChild' | 'gate' | 'eventual';
+
+/** Parts of a plan that only some patterns have. */
+export const PATTERN_FIELDS: Readonly<Record<Pattern, readonly PatternField[]>> = {
+  '2pc': [],
+  '3pc': [],
+  saga: ['kind', 'after', 'child', 'undoChild'],
+  '2ps': ['gate', 'eventual'],
+  '3ps': [],
+  eventual: [],
 };
 
 const exactly = (ms: number): Bounds => ({ lowerMs: ms, upperMs: ms });
+const MINUTE = 60_000;
 
-/** 2PC: prepare 30 s, then abort; commit and commit-one-phase 5 s, then in doubt with attention. Saga: none. */
-export const DEFAULT_DEADLINES: Readonly<
-  Record<DrivenPattern, Readonly<Partial<Record<Phase | 'run', Bounds>>>>
-> = {
-  '2pc': { prepare: exactly(30_000), commit: exactly(5_000), 'commit-one-phase': exactly(5_000) },
-  saga: {},
-};
+/**
+ * 2PC: prepare 30 s, then abort; commit and commit-one-phase 5 s, then in doubt with attention. 3PC: the same, and
+ * precommit 5 s, then commit. 2PS: prepare 5 min, verify 1 min, execute 2 min. 3PS: reserve 10 min, validate 1 min,
+ * execute 2 min. Saga and 0.5PS: none.
+ */
+export const DEFAULT_DEADLINES: Readonly<Record<Pattern, Readonly<Partial<Record<Phase | 'run', Bounds>>>>> =
+  {
+    '2pc': { prepare: exactly(30_000), commit: exactly(5_000), 'commit-one-phase': exactly(5_000) },
+    '3pc': { prepare: exactly(30_000), precommit: exactly(5_000), commit: exactly(5_000) },
+    saga: {},
+    '2ps': { prepare: exactly(5 * MINUTE), verify: exactly(MINUTE), execute: exactly(2 * MINUTE) },
+    '3ps': { reserve: exactly(10 * MINUTE), validate: exactly(MINUTE), execute: exactly(2 * MINUTE) },
+    eventual: {},
+  };
 
 /** `overrides` in rising precedence (plan, then step), field by field; `base` itself when there is none. */
 export function overridePolicy(base: Policy, ...overrides: readonly (RetryPolicy | undefined)[]): Policy {

@@ -8,7 +8,16 @@ import type { Decision, Pattern, Status } from '../kernel/vocabulary.ts';
 import type { CompiledPlan } from './compiled-plan.ts';
 import { boundedCode } from './bounded.ts';
 import type { BeginEnvelope, DecidedEnvelope } from './envelopes.ts';
-import type { AttentionItem, Machine, Mark, OutcomeBody, RunFacts, RunView, Timer } from './machine.ts';
+import type {
+  AttentionItem,
+  Burial,
+  Machine,
+  Mark,
+  OutcomeBody,
+  RunFacts,
+  RunView,
+  Timer,
+} from './machine.ts';
 
 /** A decision or outcome that the log implied; written down as a `decided` note (Rule 4). */
 export interface Derived<V> {
@@ -30,9 +39,24 @@ export type RunPhase =
   /** Refused by a pure rule; stays until its verdict note has been read back. */
   | 'refused';
 
+export interface LatchedSignal {
+  readonly name: string;
+  readonly verdict: 'approve' | 'reject' | undefined;
+  readonly reason: string | undefined;
+}
+
 export interface Refusal {
   readonly code: string;
   readonly message: string;
+}
+
+/** Who waits for the report of a child: the act of its parent that a begin stands for. */
+export type ParentRef = NonNullable<BeginEnvelope['parent']>;
+
+/** Steps that died at one input. */
+export interface Buried {
+  readonly at: Position;
+  readonly burials: readonly Burial[];
 }
 
 export interface RunRecord {
@@ -46,8 +70,8 @@ export interface RunRecord {
   /** Highest stream time of accepted inputs (Rule 2). */
   clockMs: number;
   digest: Digest;
-  /** Signal names already latched: the first per (run, name) counts. */
-  signals: readonly string[];
+  /** The first per (run, name) counts; those that came before the run was active reach the machine at its start. */
+  signals: readonly LatchedSignal[];
   /** A cancel that arrived before the run became active. */
   earlyCancel: string | undefined;
   decision: Derived<Decision> | undefined;
@@ -72,6 +96,10 @@ export interface RunRecord {
   held: { readonly outcome: OutcomeBody; readonly ends: boolean } | undefined;
   /** Other begins of this run (own ids) that wait to be told the outcome. */
   duplicates: number;
+  /** Acts whose begins were found to be duplicates of this child: each is reported to at the end. */
+  parents: readonly ParentRef[];
+  /** In the order of their deaths; the outcome note waits until they are stored. */
+  buried: readonly Buried[];
   /** Owned by the phase monitor. */
   wakeBucket: number | undefined;
 }
@@ -109,6 +137,8 @@ export function newRun(options: {
     thawed: undefined,
     held: undefined,
     duplicates: 0,
+    parents: [],
+    buried: [],
     wakeBucket: undefined,
   };
 }

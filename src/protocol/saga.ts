@@ -30,96 +30,59 @@
  *  S3 nothing starts, and no execute gets another attempt, once `undo` has been decided;
  *  S4 once `commit` has been decided nothing is compensated.
  */
-import type { Machine, MachineEvent, RunFacts, Step } from './machine.ts';
-import { isDue, stay } from './machine.ts';
-import { settle } from './act.ts';
-import { advance } from './saga/advance.ts';
-import { OVERDUE } from './saga/answers.ts';
-import { effectsOf, outstanding, timers } from './saga/effects.ts';
-import { executeDeadline, executeReported, failStep } from './saga/execute.ts';
-import { cancelled, forced, itemResolved, itemRetried, itemSkipped, turnBack } from './saga/operate.ts';
-import type { SagaState, Turn } from './saga/state.ts';
-import { undoDeadline, undoReported } from './saga/undo.ts';
-import { view } from './saga/view.ts';
+import { knownNotToHaveRun, settle } from './act.ts';
+import type { CompiledPlan } from './compiled-plan.ts';
+import type { Machine } from './machine.ts';
+import { allButRetriable, readySteps, startAll } from './staged/advance.ts';
+import { stagedMachine } from './staged/machine.ts';
+import { startStage } from './staged/stage.ts';
+import type { Turn } from './staged/shape.ts';
+import {
+  at,
+  failed,
+  goBack,
+  inputOf,
+  type Forward,
+  type StagedState,
+  type StepState,
+} from './staged/state.ts';
 
-export type { SagaState } from './saga/state.ts';
+export type SagaState = StagedState;
 
-export const saga: Machine<SagaState> = {
+/** One stage; a step starts when what it depends on is done, and is undone after all that depends on it. */
+export const saga: Machine<SagaState> = stagedMachine({
   pattern: 'saga',
-  version: 1,
-  start(facts, mark) {
-    const bounds = facts.plan.deadlines.run;
-    const steps = facts.plan.steps.map(() => ({ status: 'waiting' }) as const);
-    const deadline = bounds === undefined ? undefined : { armed: mark.at, dueMs: mark.time + bounds.lowerMs };
-    const state: SagaState =
-      deadline === undefined ? { phase: 'forward', steps } : { phase: 'forward', steps, deadline };
-    const after = advance({ facts, state, mark });
-    return { state: after, effects: effectsOf(facts, { before: undefined, after, mark }) };
-  },
-  step(facts: RunFacts, state: SagaState, event: MachineEvent): Step<SagaState> {
-    const { mark } = event;
-    const applied = apply({ facts, state, mark }, event);
-    if (applied === state) return stay(state);
-    const after = advance({ facts, state: applied, mark });
-    return { state: after, effects: effectsOf(facts, { before: state, after, mark }) };
-  },
-  outstanding,
-  timers,
-  view,
-};
+  drop: 'compensate',
+  actDeadline: 'step',
+  passesStuck: false,
+  gateOf: () => undefined,
+  undoneBefore: (plan, index) => at(plan.steps, index).dependents,
+  forward,
+});
 
-function apply(turn: Turn, event: MachineEvent): SagaState {
-  if (turn.state.phase === 'ended') return turn.state;
-  switch (event.type) {
-    case 'reported': {
-      const index = turn.facts.plan.indexOf.get(event.step);
-      if (index === undefined) return turn.state;
-      if (event.phase === 'execute') return executeReported(turn, index, event);
-      return event.phase === 'compensate' ? undoReported(turn, index, event) : turn.state;
-    }
-    case 'deadline_passed':
-      return deadlinePassed(turn, event);
-    case 'cancelled':
-      return cancelled(turn, event);
-    case 'item_retried':
-      return itemRetried(turn, event);
-    case 'item_skipped':
-      return itemSkipped(turn, event);
-    case 'item_resolved':
-      return itemResolved(turn, event);
-    case 'forced':
-      return forced(turn, event);
-    case 'killed': {
-      const outcome = { status: 'killed', code: 'killed', message: event.reason } as const;
-      return { phase: 'ended', steps: turn.state.steps, outcome };
-    }
-    case 'signalled':
-      return turn.state;
+function forward(turn: Turn, state: Forward): SagaState {
+  const { plan } = turn.facts;
+  const { latched } = state;
+  if (latched !== undefined && plan.pivot !== undefined) {
+    const pivot = at(state.steps, plan.pivot);
+    const idle = pivot.status === 'running' && pivot.act.status === 'backing_off';
+    if (idle && knownNotToHaveRun(pivot.act))
+      return goBack(state.steps.with(plan.pivot, failed(pivot, settle(pivot.act))), latched);
   }
-}
-
-type DeadlinePassed = Extract<MachineEvent, { readonly type: 'deadline_passed' }>;
-
-function deadlinePassed(turn: Turn, event: DeadlinePassed): SagaState {
-  const { state, facts } = turn;
-  if (event.kind === 'run') return runDeadline(turn, event);
-  const index = event.step === undefined ? undefined : facts.plan.indexOf.get(event.step);
-  if (index === undefined) return state;
-  if (event.phase === 'execute') return executeDeadline(turn, index, event);
-  return event.phase === 'compensate' ? undoDeadline(turn, index, event) : state;
-}
-
-function runDeadline(turn: Turn, event: DeadlinePassed): SagaState {
-  const { state, mark } = turn;
-  if (state.phase !== 'forward' && state.phase !== 'committed') return state;
-  const { deadline, ...rest } = state;
-  if (!isDue(deadline, { mark, armed: event.armed })) return state;
-  if (rest.phase === 'forward') return turnBack(turn, rest, { status: 'compensated', ...OVERDUE });
-  let stopped: SagaState = rest;
-  for (const [index, entry] of rest.steps.entries()) {
-    if (entry.status !== 'running') continue;
-    const act = settle(entry.act);
-    stopped = failStep({ ...turn, state: stopped }, { index, act, failure: OVERDUE });
+  if (isPastNoReturn(plan, state.steps)) {
+    const { steps, deadline } = state;
+    return { phase: 'committed', steps, deadline };
   }
-  return stopped;
+  const ready = readySteps(plan, state.steps, (index) => at(plan.steps, index).kind !== 'retriable');
+  // One step that cannot be sent turns the saga back: then none of the others starts either.
+  const impossible = ready.find((index) => {
+    const step = at(plan.steps, index);
+    return step.pointed && inputOf(turn.facts, state.steps, step)?.ok === false;
+  });
+  if (impossible !== undefined) return startStage(turn, impossible, 'execute');
+  return startAll(turn, ready, 'execute');
 }
+
+/** The pivot is done; without one, everything that could be compensated is. */
+const isPastNoReturn = (plan: CompiledPlan, steps: readonly StepState[]): boolean =>
+  plan.pivot === undefined ? allButRetriable(plan, steps) : at(steps, plan.pivot).status === 'done';

@@ -7,6 +7,7 @@ import type { FoldInput, FoldSink } from '../../src/protocol/fold-sink.ts';
 import type { RunRecord } from '../../src/protocol/run.ts';
 import type { Pattern } from '../../src/kernel/vocabulary.ts';
 
+const DAY_MS = 86_400_000;
 export const T0 = 1_700_000_000_000;
 /** A ULID whose time is `T0`. */
 export const FRESH = '01HF7YAT000000000000000001';
@@ -34,7 +35,10 @@ export class FoldRig implements FoldSink {
   #seq = 0;
 
   constructor(readonly pattern: Pattern = '2pc') {
-    this.fold = new ShardFold({ pattern, shard: 0, shards: 1, duplicateWindowMs: 120_000 }, this);
+    this.fold = new ShardFold(
+      { pattern, shard: 0, shards: 1, duplicateWindowMs: 120_000, dedupWindowMs: DAY_MS },
+      this,
+    );
   }
 
   /** Folds one envelope published on `{pattern}.{sender}.{kind}.0`; returns the lines it implied. */
@@ -93,6 +97,9 @@ export class FoldRig implements FoldSink {
   }
   judged(_run: RunRecord, verdict: string): void {
     this.implied.push(`judged ${verdict}`);
+  }
+  buried(_run: RunRecord, { burials }: { burials: readonly { command: { step: string } }[] }): void {
+    this.implied.push(`buried ${burials.map(({ command }) => command.step).join(' ')}`);
   }
   armed(_run: RunRecord, dueMs: number): void {
     this.due.push(dueMs);

@@ -189,7 +189,8 @@ export const command =
   ({ facts, begun, mark }) => {
     const planned = facts.plan.steps[facts.plan.indexOf.get(step) ?? -1];
     if (planned === undefined) throw new Error(`no step ${step}`);
-    const policy = phase === 'commit' ? planned.commitRetry : planned.undoRetry;
+    const finishes = phase === 'commit' || phase === 'precommit';
+    const policy = finishes ? planned.commitRetry : planned.undoRetry;
     const { attemptMs } = isOpenPhase(phase) ? planned.retry : policy;
     const carriesInput = (isOpenPhase(phase) || isUndoPhase(phase)) && planned.input !== undefined;
     return {

@@ -1,14 +1,8 @@
-/** Random valid saga plans, and folders that feed the machine with or without checks. */
+/** Random valid saga plans. */
 import fc from 'fast-check';
 import type { CompiledPlan } from '../../src/protocol/compiled-plan.ts';
 import type { Plan, PlanStep } from '../../src/protocol/envelopes.ts';
-import type { Effect, Mark, RunFacts } from '../../src/protocol/machine.ts';
 import { compilePlan } from '../../src/protocol/plan.ts';
-import { saga, type SagaState } from '../../src/protocol/saga.ts';
-import { CheckedRun } from './machine-invariants.ts';
-import type { Body } from './machine-invariants.ts';
-import { BEGUN, factsOf } from './machine-spec.ts';
-import { SagaWorld, type Folder } from './saga-world.ts';
 
 export interface Shape {
   readonly steps: number;
@@ -81,69 +75,4 @@ function dependenciesOf({ form, front, edges }: Shape, index: number): string[] 
   const isPivot = form === 'pivot' && index === front;
   const needed = earlier.filter((other) => other < front || (form === 'pivot' && other === front));
   return (isPivot ? needed : [...new Set([...needed, ...chosen])].sort((a, b) => a - b)).map(name);
-}
-
-/** Every step is checked for M1 to M4. */
-class CheckedFolder implements Folder {
-  readonly #run: CheckedRun<SagaState>;
-  constructor(facts: RunFacts) {
-    this.#run = new CheckedRun(saga, facts, BEGUN);
-  }
-  get state(): SagaState {
-    return this.#run.state;
-  }
-  get timeMs(): number {
-    return this.#run.mark.time;
-  }
-  get begun(): readonly Effect[] {
-    return this.#run.effects;
-  }
-  feed(body: Body, timeMs: number): readonly Effect[] {
-    return this.#run.feed(body, timeMs);
-  }
-  clone(): Folder {
-    throw new Error('a checked run has one future');
-  }
-}
-
-/** The bare machine: cheap, and its future can be forked. */
-export class BareFolder implements Folder {
-  private constructor(
-    readonly facts: RunFacts,
-    public state: SagaState,
-    private mark: Mark,
-    private seq: number,
-  ) {}
-  static begin(facts: RunFacts): { readonly folder: BareFolder; readonly effects: readonly Effect[] } {
-    const { state, effects } = saga.start(facts, BEGUN);
-    return { folder: new BareFolder(facts, state, BEGUN, 1), effects };
-  }
-  get timeMs(): number {
-    return this.mark.time;
-  }
-  feed(body: Body, timeMs: number): readonly Effect[] {
-    this.seq += 1;
-    this.mark = { at: `${this.seq}.0`, time: timeMs };
-    const { state, effects } = saga.step(this.facts, this.state, {
-      ...body,
-      mark: this.mark,
-    });
-    this.state = state;
-    return effects;
-  }
-  clone(): Folder {
-    return new BareFolder(this.facts, this.state, this.mark, this.seq);
-  }
-}
-
-export function checkedWorld(plan: CompiledPlan): SagaWorld {
-  const facts = factsOf(plan);
-  const folder = new CheckedFolder(facts);
-  return new SagaWorld(facts, folder, folder.begun);
-}
-
-export function bareWorld(plan: CompiledPlan): SagaWorld {
-  const facts = factsOf(plan);
-  const { folder, effects } = BareFolder.begin(facts);
-  return new SagaWorld(facts, folder, effects);
 }

@@ -1,5 +1,5 @@
 /**
- * The world around one 2PC run: participants behind a barrier, and the messages in flight. Everything is plain data, so
+ * The world around one run of 2PC or 3PC: participants behind a barrier, and the messages in flight. Everything is plain data, so
  * that a search can copy it; a move changes the world and may hand the machine a report.
  */
 import type { Phase } from '../../src/kernel/vocabulary.ts';
@@ -11,7 +11,9 @@ export type Inclination = 'yes' | 'no' | 'read-only' | 'slow';
 export interface Participant {
   readonly votes: Inclination;
   /** Its barrier record, the truth of what it did. */
-  readonly record: 'none' | 'prepared' | 'refused' | 'read-only' | 'committed' | 'aborted';
+  readonly record: 'none' | 'prepared' | 'precommitted' | 'refused' | 'read-only' | 'committed' | 'aborted';
+  /** It ended on its own, its coordinator being silent (3PC). */
+  readonly terminated?: true;
   /** Attempts answered `retry`: the barrier answers them so again. */
   readonly retried: readonly number[];
 }
@@ -25,6 +27,7 @@ export interface InFlight {
 }
 export interface ReportInFlight extends InFlight {
   readonly answer: Report['answer'];
+  readonly result?: 'committed' | 'aborted';
   readonly mayHaveRun?: true;
 }
 
@@ -91,7 +94,8 @@ function act(
     case 'prepare':
     case 'commit-one-phase': {
       const done = command.phase === 'prepare' ? 'prepared' : 'committed';
-      if (record === done || record === 'committed') return { participant, answer: 'done' };
+      if (record === done || record === 'precommitted' || record === 'committed')
+        return { participant, answer: 'done' };
       if (record === 'read-only') return { participant, answer: 'read-only' };
       if (record !== 'none') return { participant, answer: 'refused' };
       if (votes === 'no') return become('refused', 'refused');
@@ -101,15 +105,39 @@ function act(
       }
       return become(done, 'done');
     }
+    case 'precommit':
+      if (record === 'precommitted' || record === 'committed') return { participant, answer: 'done' };
+      return record === 'prepared' ? become('precommitted', 'done') : { participant, answer: 'conflict' };
     case 'commit':
       if (record === 'committed') return { participant, answer: 'done' };
-      return record === 'prepared' ? become('committed', 'done') : { participant, answer: 'conflict' };
+      return record === 'prepared' || record === 'precommitted'
+        ? become('committed', 'done')
+        : { participant, answer: 'conflict' };
     case 'abort':
       // A tombstone also where nothing was prepared yet: it stops the act that comes late.
-      return record === 'committed' ? { participant, answer: 'conflict' } : become('aborted', 'done');
+      return record === 'committed' || record === 'precommitted'
+        ? { participant, answer: 'conflict' }
+        : become('aborted', 'done');
     default:
       throw new Error(`2PC has no ${command.phase}`);
   }
+}
+
+/** Whether the participant may end on its own: it stands in between, and has taken in all that was sent to it. */
+export const mayTerminate = (world: World, step: number): boolean =>
+  ['prepared', 'precommitted'].includes(world.participants[step]!.record) &&
+  world.commands.every((command) => command.step !== step);
+
+/** 3PC: abort from prepared, commit from precommitted, in the name of its first command there. */
+export function terminate(world: World, step: number): World {
+  const { record } = world.participants[step]!;
+  const result = record === 'precommitted' ? 'committed' : 'aborted';
+  const phase = record === 'precommitted' ? 'precommit' : 'prepare';
+  const participants = world.participants.map((other, index): Participant =>
+    index === step ? { ...other, record: result, terminated: true as const } : other,
+  );
+  const report: ReportInFlight = { step, phase, attempt: 1, answer: 'terminated', result };
+  return { ...world, participants, reports: [...world.reports, report] };
 }
 
 /** The report at `index`, as the log brings it to the machine. */
@@ -123,11 +151,16 @@ export const withoutReport = (world: World, index: number): World => ({
   reports: world.reports.filter((_, other) => other !== index),
 });
 
+export function isSplit(world: World): boolean {
+  const records = world.participants.map(({ record }) => record);
+  return records.includes('committed') && records.includes('aborted');
+}
+
 /** What the participants' own records say is wrong now, whatever the machine believes. */
 export function violationOf(world: World): string | undefined {
   const records = world.participants.map(({ record }) => record);
   if (!records.includes('committed')) return undefined;
-  if (records.includes('aborted')) return 'one participant committed and another aborted';
+  if (isSplit(world)) return 'one participant committed and another aborted';
   const unwilling = world.participants.some(({ votes }) => votes === 'no');
   return unwilling ? 'committed although a participant voted no' : undefined;
 }
@@ -135,7 +168,8 @@ export function violationOf(world: World): string | undefined {
 /** What is wrong when nothing is in flight any more and the run has ended as `status`. */
 export function leftoverOf(world: World, status: string): string | undefined {
   const records = world.participants.map(({ record }) => record);
-  if (records.includes('prepared')) return 'a participant is still prepared and holds its locks';
+  if (records.includes('prepared') || records.includes('precommitted'))
+    return 'a participant is still prepared and holds its locks';
   const committed = records.includes('committed');
   const all = records.every((record) => record === 'committed' || record === 'read-only');
   if (status === 'committed') return all ? undefined : 'committed, but not everywhere';

@@ -33,7 +33,7 @@ export class WorkerWorld {
   static async start(): Promise<WorkerWorld> {
     const nats = await testNats();
     const main = await natsWorld({ url: nats.url, logger: silentLogger });
-    await ensureStreams(main.connection.nc, { shards: 4, patterns: ['2pc', 'saga'] });
+    await ensureStreams(main.connection.nc, { shards: 4 });
     return new WorkerWorld(nats, main);
   }
 

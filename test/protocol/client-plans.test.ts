@@ -1,7 +1,15 @@
 // Goal: the builders make exactly the plan one would write by hand.
 import { describe, expect, it } from 'vitest';
 import { planProblems } from '../../src/protocol/plan.ts';
-import { from, saga, twoPhaseCommit } from '../../src/runtime/client/plans.ts';
+import {
+  eventual,
+  from,
+  saga,
+  threePhaseCommit,
+  threePhaseSaga,
+  twoPhaseCommit,
+  twoPhaseSaga,
+} from '../../src/runtime/client/plans.ts';
 
 const at = (participant: string) => ({ participant, action: 'run' });
 
@@ -53,5 +61,58 @@ describe('plan builders', () => {
     // @ts-expect-error 'pay' is not a step so far
     const { plan } = early.step('reserve', { ...at('stock'), after: ['pay'] }).build();
     expect(planProblems('saga', plan).map(({ field }) => field)).toEqual(['steps[0].after[0]']);
+  });
+
+  it('build every pattern as a coordinator accepts it', () => {
+    const built = [
+      threePhaseCommit('transfer').step('debit', at('hdfc')).step('credit', at('icici')).build(),
+      threePhaseSaga('flash')
+        .step('stock', at('stock'))
+        .build({ deadlines: { reserve: { lower: 5_000 } } }),
+      eventual('news')
+        .step('mail', at('mailer'))
+        .confirm(1_000)
+        .build({ deadlines: { run: { lower: 60_000 } } }),
+      eventual('plain').step('mail', at('mailer')).build(),
+    ];
+    for (const { pattern, plan } of built) expect(planProblems(pattern, plan)).toEqual([]);
+    expect(built[2]?.plan.deadlines).toEqual({ confirm: { lower: 1_000 }, run: { lower: 60_000 } });
+    expect(built[3]?.plan).not.toHaveProperty('deadlines');
+  });
+
+  it('build a 2PS with a gate and what follows it', () => {
+    const { pattern, plan } = twoPhaseSaga('order')
+      .step('pay', at('payment'))
+      .gate({ signal: 'approval', delayMs: 5 })
+      .eventually('mail', at('mailer'))
+      .eventually('count', at('analytics'))
+      .build();
+    expect(plan).toEqual({
+      name: 'order',
+      steps: [{ step: 'pay', participant: 'payment', action: 'run' }],
+      gate: { signal: 'approval', delay: 5 },
+      eventual: [
+        { step: 'mail', participant: 'mailer', action: 'run' },
+        { step: 'count', participant: 'analytics', action: 'run' },
+      ],
+    });
+    expect(planProblems(pattern, plan)).toEqual([]);
+  });
+
+  it('build children, with what undoes them', () => {
+    const settle = twoPhaseCommit('settle').step('debit', at('hdfc')).step('credit', at('icici')).build();
+    const { pattern, plan } = saga('order')
+      .child('settle', { child: settle, undo: settle })
+      .child('tell', {
+        child: eventual('tell').step('mail', at('mailer')).build(),
+        kind: 'pivot',
+        after: ['settle'],
+      })
+      .build();
+    expect(planProblems(pattern, plan)).toEqual([]);
+    expect(plan.steps[0]).toMatchObject({ step: 'settle', child: settle, undoChild: settle });
+    expect(plan.steps[1]).toMatchObject({ kind: 'pivot', after: ['settle'] });
+    // @ts-expect-error a child that can be compensated needs its undo
+    expect(planProblems('saga', saga('bad').child('settle', { child: settle }).build().plan)).toHaveLength(1);
   });
 });

@@ -1,37 +1,11 @@
 // Goal: a plan is either compiled with every default explicit, or refused with the field and a sentence a person can use.
 import { describe, expect, it } from 'vitest';
-import type { Pattern } from '../../src/kernel/vocabulary.ts';
 import type { CompiledPlan } from '../../src/protocol/compiled-plan.ts';
-import type { Plan } from '../../src/protocol/envelopes.ts';
 import { MAX_PLAN_BYTES } from '../../src/protocol/limits.ts';
-import { compilePlan, planProblems } from '../../src/protocol/plan.ts';
+import type { Plan } from '../../src/protocol/envelopes.ts';
+import { planProblems } from '../../src/protocol/plan.ts';
 import * as policies from '../../src/protocol/policies.ts';
-
-type StepOf = Plan['steps'][number];
-const step = (participant: string, more: Partial<StepOf> = {}): StepOf => ({
-  participant,
-  action: 'do',
-  ...more,
-});
-const planOf = (steps: readonly StepOf[], more: Partial<Plan> = {}): Plan => ({
-  name: 'test',
-  steps: [...steps],
-  ...more,
-});
-
-function compiled(pattern: Pattern, plan: Plan): CompiledPlan {
-  expect(planProblems(pattern, plan)).toEqual([]);
-  const result = compilePlan(pattern, plan);
-  if (!result.ok) throw new Error(`${result.problem.field} ${result.problem.problem}`);
-  return result.plan;
-}
-
-function problems(pattern: Pattern, plan: Plan): string[] {
-  const all = planProblems(pattern, plan);
-  const first = compilePlan(pattern, plan);
-  expect(first).toEqual({ ok: false, problem: all[0] });
-  return all.map(({ field, problem }) => `${field} ${problem}`);
-}
+import { compiled, planOf, problems, step, type StepOf } from '../kit/written-plans.ts';
 
 const afterOf = (plan: CompiledPlan): (readonly number[])[] => plan.steps.map(({ after }) => after);
 
@@ -223,18 +197,28 @@ describe('what a pattern does not have', () => {
   });
 
   it('is refused in a saga', () => {
-    expect(
-      problems('saga', planOf([step('a', { child: {} })], { deadlines: { commit: { lower: 5 } } })),
-    ).toEqual([
-      'steps[0].child does not exist in pattern saga',
-      'deadlines.commit does not exist in pattern saga',
-    ]);
+    const plan = planOf([step('a')], {
+      deadlines: { commit: { lower: 5 } },
+      gate: { delay: 5 },
+      eventual: [],
+    });
+    expect(problems('saga', plan)).toEqual(
+      ['deadlines.commit', 'gate', 'eventual'].map((field) => `${field} does not exist in pattern saga`),
+    );
   });
 
-  it.each(['3pc', '2ps', '3ps', 'eventual'] as const)('is everything in %s, for now', (pattern) => {
-    expect(problems(pattern, planOf([step('a')]))).toEqual([
-      `pattern ${pattern} has no machine in this version`,
-    ]);
+  it.each([
+    ['3pc', 'commit-one-phase'],
+    ['2ps', 'reserve'],
+    ['3ps', 'prepare'],
+    ['eventual', 'compensate'],
+  ] as const)('is refused in %s: deadlines of phases of others, dependencies, children', (pattern, phase) => {
+    const plan = planOf([step('a', { after: [], child: {} })], { deadlines: { [phase]: { lower: 5 } } });
+    expect(problems(pattern, plan)).toEqual(
+      ['steps[0].after', 'steps[0].child', `deadlines.${phase}`].map(
+        (field) => `${field} does not exist in pattern ${pattern}`,
+      ),
+    );
   });
 });
 

@@ -130,10 +130,10 @@ describe('facts in docs/wire.md', () => {
       `${policy.attemptMs / 1_000} s`,
     ];
     const rows = [
-      ['prepare, execute', policies.OPEN_POLICY],
-      ['2PC commit', policies.COMMIT_POLICY],
-      ['2PC abort', policies.ABORT_POLICY],
-      ['saga compensate', policies.MUST_FINISH_POLICY],
+      ['open phases', policies.OPEN_POLICY],
+      ['commit and precommit', policies.COMMIT_POLICY],
+      ['abort ', policies.ABORT_POLICY],
+      ['compensate, cancel', policies.MUST_FINISH_POLICY],
     ] as const;
     for (const [name, policy] of rows) {
       expect(cells(name).slice(2, 6)).toEqual(expected(policy));

@@ -1,4 +1,4 @@
-/** From votes to the decision and its commands. */
+/** From votes to the decision and its commands, for 2PC and 3PC. */
 import { knownNotToHaveRun, startAct } from '../act.ts';
 import type { AttentionItem, Effect, Mark, RunFacts } from '../machine.ts';
 import { committed, conclude } from './outcome.ts';
@@ -17,9 +17,10 @@ import {
   type Vote,
 } from './state.ts';
 
-/** Every vote is yes or read-only. */
+/** Every vote is yes or read-only: the point of no return. 3PC says so to everybody before anybody commits. */
 export function decideCommit(facts: RunFacts, state: Preparing, mark: Mark): TwoPhaseCommitStep {
   const effects: Effect[] = [{ type: 'decide', value: 'commit' }];
+  const first = facts.pattern === '3pc' ? 'precommit' : 'commit';
   const legs: Leg[] = [];
   let missing = 0;
   let dueMs = Infinity;
@@ -29,31 +30,34 @@ export function decideCommit(facts: RunFacts, state: Preparing, mark: Mark): Two
       legs.push(spared(vote));
       continue;
     }
-    const act = startAct({ phase: 'commit', mark, policy: step.commitRetry });
+    const act = startAct({ phase: first, mark, policy: step.commitRetry });
     legs.push({ status: 'acting', vote, act, item: null, policy: null });
     effects.push(commandFor(step, act, vote));
     dueMs = Math.min(dueMs, dueOf(act.timer));
     missing += 1;
   }
   if (missing === 0) return endedAs(state, committed(facts, state.votes), effects);
-  const phaseAlarm = alarmOf(facts.plan.deadlines.commit, mark);
+  const phaseAlarm = alarmOf(facts.plan.deadlines[first], mark);
   arm(effects, Math.min(dueMs, dueOf(phaseAlarm)));
   const runAlarm = alarmOf(facts.plan.deadlines.run, state.begun);
   const { begun } = state;
+  const phase = first === 'precommit' ? 'precommitting' : 'committing';
   const fresh = { cause: null, mixed: false, skipped: false };
-  return { state: { phase: 'committing', begun, legs, missing, phaseAlarm, runAlarm, ...fresh }, effects };
+  return { state: { phase, begun, legs, missing, phaseAlarm, runAlarm, ...fresh }, effects };
 }
 
 /** Why a run aborts, and the item that goes with it when the cause is a step that says it committed. */
 export interface AbortCause extends Cause {
   readonly claim?: AttentionItem;
+  /** 3PC: the step whose own termination is the cause. It has aborted and needs no abort. */
+  readonly terminated?: string;
 }
 
 /** A no, a deadline, a cancel or an operator: presumed abort, sent to every step that may have run (A2). */
 export function decideAbort(
   turn: { readonly facts: RunFacts; readonly begun: Mark; readonly mark: Mark },
   votes: readonly Vote[],
-  { claim, ...cause }: AbortCause,
+  { claim, terminated, ...cause }: AbortCause,
 ): TwoPhaseCommitStep {
   const { facts, begun, mark } = turn;
   const effects: Effect[] = [{ type: 'decide', value: 'abort', code: cause.code }];
@@ -64,6 +68,10 @@ export function decideAbort(
     const vote = at(votes, step.index);
     if (vote.status === 'read_only' || knownNotToHaveRun(vote.act)) {
       legs.push(spared(vote));
+      continue;
+    }
+    if (terminated === step.step) {
+      legs.push({ ...spared(vote), status: 'terminated' });
       continue;
     }
     const act = startAct({ phase: 'abort', mark, policy: step.undoRetry, since: vote.act.since });
@@ -89,7 +97,7 @@ export function decideAbort(
     mixed: claim !== undefined,
     skipped: false,
   };
-  return conclude(facts, { before: after, after }, effects);
+  return conclude(turn, { before: after, after }, effects);
 }
 
 const spared = (vote: Vote): Leg => ({ status: 'spared', vote, act: vote.act, item: null, policy: null });

@@ -1,4 +1,4 @@
-/** From the decision to the end: what reports and deadlines do to commit, abort and commit-one-phase. */
+/** From the decision to the end: what reports and deadlines do to precommit, commit, abort and commit-one-phase. */
 import {
   cleanedAct,
   deadlineAct,
@@ -12,7 +12,9 @@ import {
   type Advance,
 } from '../act.ts';
 import { isDue, stay, type AttentionItem, type Effect, type MachineEvent, type Report } from '../machine.ts';
-import { conclude } from './outcome.ts';
+import { conclude, sendCommit } from './outcome.ts';
+import { claimOf, mixedBy, raise } from './raise.ts';
+import { terminatedAfter } from './termination.ts';
 import {
   arm,
   at,
@@ -21,7 +23,6 @@ import {
   contextOf,
   contradicted,
   dueOf,
-  isContradiction,
   phaseOf,
   policyOf,
   withLeg,
@@ -40,6 +41,7 @@ export function reportedAfter(turn: Turn, report: Report): TwoPhaseCommitStep {
   const { state, facts } = turn;
   const index = facts.plan.indexOf.get(report.step);
   if (index === undefined) return stay(state);
+  if (report.answer === 'terminated' && facts.pattern === '3pc') return terminatedAfter(turn, index, report);
   if (report.phase === 'prepare' && state.phase === 'aborting') return lateVote(turn, index, report);
   const leg = at(state.legs, index);
   if (report.phase !== leg.act.phase) return stay(state);
@@ -65,9 +67,14 @@ export function deadlineAfter(turn: Turn, event: DeadlineEvent): TwoPhaseCommitS
     }
     case 'phase':
       if (event.phase !== phaseOf(state) || !isDue(state.phaseAlarm, event)) return stay(state);
-      return overdue(turn, { ...state, phaseAlarm: null });
+      return state.phase === 'precommitting'
+        ? sendCommit(turn, state, [])
+        : overdue(turn, { ...state, phaseAlarm: null });
     case 'run':
-      return isDue(state.runAlarm, event) ? overdue(turn, { ...state, runAlarm: null }) : stay(state);
+      if (!isDue(state.runAlarm, event)) return stay(state);
+      return state.phase === 'precommitting'
+        ? sendCommit(turn, { ...state, runAlarm: null }, [])
+        : overdue(turn, { ...state, runAlarm: null });
     case 'step':
     case 'start':
     case 'gate':
@@ -135,19 +142,15 @@ function answered(turn: Turn, index: number, { act, reason }: Settled): TwoPhase
   }
 }
 
-/** What a heuristic or terminated participant says it did. */
-export const claimOf = (reason: Pick<Reason, 'message' | 'result'>): string | undefined =>
-  reason.message ?? (reason.result === undefined ? undefined : `${reason.result} on its own`);
-
 /** An open contradiction outlives the acknowledgement: only an operator settles it. */
 function acknowledged(turn: Turn, index: number, { act, reason }: Settled): TwoPhaseCommitStep {
-  const { state, facts } = turn;
+  const { state } = turn;
   const leg = at(state.legs, index);
   const vote = withOutput(leg.vote, reason.output);
   const open = contradicted(state, leg);
   const status = open ? 'attention' : 'acknowledged';
   const after = withLeg(state, index, { ...leg, status, act, vote, item: open ? leg.item : null });
-  return conclude(facts, { before: state, after }, []);
+  return conclude(turn, { before: state, after }, []);
 }
 
 /** Alone in its run, known not to have run: aborted, with nothing to undo. */
@@ -159,41 +162,8 @@ function onePhaseFailed(
   const leg = at(state.legs, 0);
   const cause = causeOf('aborted', { code, message, step: at(facts.plan.steps, 0).step });
   const failed = withLeg(state, 0, { ...leg, status: 'failed', act, item: null });
-  return conclude(facts, { before: state, after: { ...failed, cause } }, []);
+  return conclude(turn, { before: state, after: { ...failed, cause } }, []);
 }
-
-/**
- * The act is settled in a way that a person must judge. An open contradiction stays as it is, and so does the doubt
- * that only lasts: an operator's answer to it must not be lost because it was confirmed.
- */
-function raise(
-  turn: Turn,
-  index: number,
-  raised: { readonly act: Act; readonly code: string; readonly message?: string | undefined },
-): TwoPhaseCommitStep {
-  const { state, facts, mark } = turn;
-  const { act, code, message } = raised;
-  const leg = at(state.legs, index);
-  const kept = contradicted(state, leg) || leg.item?.code === code;
-  const { step } = at(facts.plan.steps, index);
-  const fresh: AttentionItem = {
-    raised: mark.at,
-    step,
-    phase: phaseOf(state),
-    code,
-    ...(message === undefined ? {} : { message }),
-  };
-  const item = kept ? leg.item : fresh;
-  const settled = withLeg(state, index, { ...leg, status: 'attention', act, item });
-  const after = isContradiction(state, code) ? mixedBy(settled, { code, message, step }) : settled;
-  return conclude(facts, { before: state, after }, kept ? [] : [{ type: 'attend', item: fresh }]);
-}
-
-const mixedBy = (state: Finishing, why: Parameters<typeof causeOf>[1]): Finishing => ({
-  ...state,
-  mixed: true,
-  cause: state.cause ?? causeOf('aborted', why),
-});
 
 /** A deadline after the decision changes nothing but that a person looks: retries go on, a late answer clears it. */
 function overdue(turn: Turn, state: Finishing): TwoPhaseCommitStep {
@@ -287,7 +257,7 @@ function lateYes(turn: Turn, index: number, report: Report): TwoPhaseCommitStep 
 
 /** A participant says, after the decision to abort, that it committed on its own. */
 function lateClaim(turn: Turn, index: number, report: Report): TwoPhaseCommitStep {
-  const { state, facts, mark } = turn;
+  const { state, mark } = turn;
   const leg = at(state.legs, index);
   if (contradicted(state, leg)) return stay(state);
   const message = claimOf(report);
@@ -304,7 +274,7 @@ function lateClaim(turn: Turn, index: number, report: Report): TwoPhaseCommitSte
     code: item.code,
     step: item.step,
   });
-  return conclude(facts, { before: state, after }, [{ type: 'attend', item }]);
+  return conclude(turn, { before: state, after }, [{ type: 'attend', item }]);
 }
 
 const withAct = (state: Finishing, index: number, act: Act): Finishing =>

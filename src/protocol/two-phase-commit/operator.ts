@@ -1,4 +1,4 @@
-/** What operators do to a run after its decision; inputs whose item has moved are ignored (M1). */
+/** What operators do to a run of 2PC or 3PC after its decision; inputs whose item has moved are ignored (M1). */
 import { nextAttempt, settle, startAct } from '../act.ts';
 import type { Policy } from '../compiled-plan.ts';
 import { stay, type Effect, type ItemRef, type MachineEvent } from '../machine.ts';
@@ -21,7 +21,12 @@ import {
 } from './state.ts';
 
 type Of<T extends MachineEvent['type']> = MachineEvent & { readonly type: T };
-const FATE = { committing: 'commit', aborting: 'abort', committing_one_phase: 'commit' } as const;
+const FATE = {
+  precommitting: 'commit',
+  committing: 'commit',
+  aborting: 'abort',
+  committing_one_phase: 'commit',
+} as const;
 
 export function itemRetried(turn: Turn, event: Of<'item_retried'>): TwoPhaseCommitStep {
   const index = itemIndex(turn, event);
@@ -40,18 +45,18 @@ export function forced(turn: Turn, event: Of<'forced'>): TwoPhaseCommitStep {
 }
 
 export function itemSkipped(turn: Turn, event: Of<'item_skipped'>): TwoPhaseCommitStep {
-  const { state, facts } = turn;
+  const { state } = turn;
   const index = itemIndex(turn, event);
   if (index === undefined) return stay(state);
   const leg = at(state.legs, index);
   const after = withLeg(state, index, { ...leg, status: 'skipped', act: settle(leg.act), item: null });
   const cause: Cause = state.cause ?? { status: 'aborted', code: 'skipped', step: event.step };
-  return conclude(facts, { before: state, after: { ...after, skipped: true, cause } }, []);
+  return conclude(turn, { before: state, after: { ...after, skipped: true, cause } }, []);
 }
 
 /** `done`: the step did follow the decision. `refused`: it did not; alone in its run that is the decision. */
 export function itemResolved(turn: Turn, event: Of<'item_resolved'>): TwoPhaseCommitStep {
-  const { state, facts } = turn;
+  const { state } = turn;
   const index = itemIndex(turn, event);
   if (index === undefined) return stay(state);
   const leg = at(state.legs, index);
@@ -59,12 +64,12 @@ export function itemResolved(turn: Turn, event: Of<'item_resolved'>): TwoPhaseCo
   if (event.answer === 'done') {
     const vote = withOutput(leg.vote, event.output);
     const after = withLeg(state, index, { ...leg, status: 'acknowledged', act, vote, item: null });
-    return conclude(facts, { before: state, after }, []);
+    return conclude(turn, { before: state, after }, []);
   }
   const failed = withLeg(state, index, { ...leg, status: 'failed', act, item: null });
   const cause: Cause = state.cause ?? { status: 'aborted', code: 'refused', step: event.step };
   const mixed = state.mixed || state.phase !== 'committing_one_phase';
-  return conclude(facts, { before: state, after: { ...failed, cause, mixed } }, []);
+  return conclude(turn, { before: state, after: { ...failed, cause, mixed } }, []);
 }
 
 function itemIndex({ facts, state }: Turn, ref: ItemRef): number | undefined {

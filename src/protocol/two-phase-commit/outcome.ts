@@ -1,30 +1,42 @@
-/** How a 2PC run ended, or what the caller is told while items are still open. */
+/** How a run of 2PC or 3PC ended, or what the caller is told while items are still open. */
 import { utf8Length, type Json } from '../../kernel/json.ts';
 import type { Status } from '../../kernel/vocabulary.ts';
 import { MAX_OUTPUTS_BYTES } from '../limits.ts';
-import type { Effect, OutcomeBody, RunFacts } from '../machine.ts';
+import { settle, startAct } from '../act.ts';
+import type { Effect, Mark, OutcomeBody, RunFacts } from '../machine.ts';
 import {
+  alarmOf,
+  arm,
   at,
   causeOf,
+  commandFor,
+  contradicted,
+  dueOf,
   endedAs,
+  policyOf,
   type Cause,
   type Finishing,
+  type Leg,
   type TwoPhaseCommitStep,
   type Vote,
 } from './state.ts';
 
 /**
  * Ends the run once every leg was answered and no item is open; tells the caller once every leg was answered and some
- * items are. `before` is the state that the event met.
+ * items are. `before` is the state that the event met. What ends a precommit is a commit, and nothing is told before.
  */
 export function conclude(
-  facts: RunFacts,
+  turn: { readonly facts: RunFacts; readonly mark: Mark },
   change: { readonly before: Finishing; readonly after: Finishing },
   effects: Effect[],
 ): TwoPhaseCommitStep {
+  const { facts } = turn;
   const { before, after } = change;
   if (after.missing > 0) return { state: after, effects };
-  if (after.legs.every((leg) => leg.item === null)) return finish(facts, after, effects);
+  const open = after.legs.some((leg) => leg.item !== null);
+  if (after.phase === 'precommitting')
+    return open ? { state: after, effects } : sendCommit(turn, after, effects);
+  if (!open) return finish(facts, after, effects);
   const status = statusOf(after);
   if (status !== undefined && (before.missing > 0 || status !== statusOf(before))) {
     effects.push({ type: 'tell', outcome: { ...outcomeOf(facts, after, status), attention: true } });
@@ -44,8 +56,37 @@ function finish(facts: RunFacts, state: Finishing, effects: Effect[]): TwoPhaseC
 const codeOf = (state: Finishing): { readonly code?: string } =>
   state.cause === null ? {} : { code: state.cause.code };
 
-/** Undefined while one-phase is in doubt: nobody guesses. */
+/**
+ * 3PC: precommit was acknowledged, or its time is over; then also those that never acknowledged it are told. A step that
+ * contradicted the decision gets no more commands.
+ */
+export function sendCommit(
+  turn: { readonly facts: RunFacts; readonly mark: Mark },
+  before: Finishing,
+  effects: Effect[],
+): TwoPhaseCommitStep {
+  const { facts, mark } = turn;
+  let missing = 0;
+  let dueMs = Infinity;
+  const legs = before.legs.map((leg, index): Leg => {
+    if (contradicted(before, leg)) return { ...leg, status: 'attention', act: settle(leg.act) };
+    if (leg.status !== 'acknowledged' && leg.status !== 'acting' && leg.status !== 'attention') return leg;
+    const step = at(facts.plan.steps, index);
+    const act = startAct({ phase: 'commit', mark, policy: policyOf(step, 'commit', leg.policy) });
+    effects.push(commandFor(step, act, leg.vote));
+    dueMs = Math.min(dueMs, dueOf(act.timer));
+    missing += 1;
+    return { ...leg, status: 'acting', act };
+  });
+  const phaseAlarm = missing === 0 ? null : alarmOf(facts.plan.deadlines.commit, mark);
+  arm(effects, Math.min(dueMs, dueOf(phaseAlarm)));
+  const after: Finishing = { ...before, phase: 'committing', legs, missing, phaseAlarm };
+  return conclude(turn, { before, after }, effects);
+}
+
+/** Undefined while one-phase is in doubt, for nobody guesses, and during precommit: the commit is still to come. */
 function statusOf(state: Finishing): Status | undefined {
+  if (state.phase === 'precommitting') return undefined;
   if (state.mixed) return 'mixed';
   if (state.skipped) return 'resolved';
   switch (state.phase) {

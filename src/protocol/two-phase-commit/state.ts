@@ -1,4 +1,4 @@
-/** What a 2PC run knows, and the small steps that every part of the machine shares. */
+/** What a run of 2PC or 3PC knows, and the small steps that every part of the two machines shares. */
 import type { Json } from '../../kernel/json.ts';
 import type { Position } from '../../kernel/position.ts';
 import type { Phase, Status } from '../../kernel/vocabulary.ts';
@@ -26,9 +26,10 @@ export interface Vote {
 export interface Leg {
   /**
    * spared: nothing was commanded (read-only, or known not to have run); acting: not answered, retries go on;
-   * attention: answered or given up in a way that a person must judge; failed, skipped: judged by a person.
+   * attention: answered or given up in a way that a person must judge; failed, skipped: judged by a person;
+   * terminated: ended on its own as was decided (3PC), nothing more is commanded.
    */
-  readonly status: 'spared' | 'acting' | 'acknowledged' | 'attention' | 'failed' | 'skipped';
+  readonly status: 'spared' | 'acting' | 'acknowledged' | 'attention' | 'failed' | 'skipped' | 'terminated';
   readonly vote: Vote;
   /** The act of this phase; in a spared leg that of its vote. */
   readonly act: Act;
@@ -55,7 +56,8 @@ export interface Preparing {
 }
 
 export interface Finishing {
-  readonly phase: 'committing' | 'aborting' | 'committing_one_phase';
+  /** `precommitting`: 3PC only; `committing_one_phase`: 2PC only. */
+  readonly phase: 'precommitting' | 'committing' | 'aborting' | 'committing_one_phase';
   readonly begun: Mark;
   readonly legs: readonly Leg[];
   /** Legs `acting`. */
@@ -103,7 +105,12 @@ export function causeOf(
 }
 
 export const NO_ATTEMPTS: readonly number[] = [];
-const PHASES = { committing: 'commit', aborting: 'abort', committing_one_phase: 'commit-one-phase' } as const;
+const PHASES = {
+  precommitting: 'precommit',
+  committing: 'commit',
+  aborting: 'abort',
+  committing_one_phase: 'commit-one-phase',
+} as const;
 export const phaseOf = (state: Finishing): Phase => PHASES[state.phase];
 
 export function at<T>(items: readonly T[], index: number): T {
@@ -130,12 +137,13 @@ export function arm(effects: Effect[], dueMs: number): void {
 export const dueOf = (timer: { readonly dueMs: number } | null | undefined): number =>
   timer?.dueMs ?? Infinity;
 
-/** A 2PC commit never stops, whatever an operator's policy says. */
+/** Precommit and commit never stop, whatever an operator's policy says. */
 export function policyOf(step: CompiledStep, phase: Phase, override: Partial<Policy> | null): Policy {
-  const base = phase === 'commit' ? step.commitRetry : phase === 'abort' ? step.undoRetry : step.retry;
+  const finishes = phase === 'commit' || phase === 'precommit';
+  const base = finishes ? step.commitRetry : phase === 'abort' ? step.undoRetry : step.retry;
   if (override === null) return base;
   const policy = { ...base, ...override };
-  return phase === 'commit' ? { ...policy, maxAttempts: Infinity } : policy;
+  return finishes ? { ...policy, maxAttempts: Infinity } : policy;
 }
 
 export function contextOf(
@@ -154,6 +162,7 @@ export function contextOf(
 /** The command of an act's current attempt, with what that phase carries. */
 export function commandFor(step: CompiledStep, act: Act, vote: Vote): CommandEffect {
   switch (act.phase) {
+    case 'precommit':
     case 'commit':
       return commandOf(step, act, { output: vote.output });
     case 'abort':

@@ -1,4 +1,4 @@
-/** Where a 2PC run stands, for people; and every timer it has armed. */
+/** Where a run of 2PC or 3PC stands, for people; and every timer it has armed. */
 import { actTimer, type Act } from '../act.ts';
 import type { AttentionItem, RunFacts, RunView, StepView, Timer } from '../machine.ts';
 import {
@@ -30,6 +30,7 @@ export function timersOf(facts: RunFacts, state: TwoPhaseCommitState): readonly 
         add(actTimer(step.step, vote.act));
       });
       return timers;
+    case 'precommitting':
     case 'committing':
     case 'aborting':
     case 'committing_one_phase':
@@ -56,6 +57,7 @@ function standing(facts: RunFacts, state: TwoPhaseCommitState): Pick<RunView, 's
       return { steps: standing(facts, state.last).steps, attention: [] };
     case 'preparing':
       return { steps: state.votes.map((vote, index) => voteView(facts, vote, index)), attention: [] };
+    case 'precommitting':
     case 'committing':
     case 'aborting':
     case 'committing_one_phase':
@@ -88,6 +90,7 @@ function legView(
     case 'spared':
       return stepView(facts, index, { act, status: leg.vote.status === 'read_only' ? 'done' : 'failed' });
     case 'acknowledged':
+    case 'terminated':
       return stepView(facts, index, { act, status: state.phase === 'aborting' ? 'undone' : 'done' });
     case 'acting':
       return stepView(facts, index, { act, status: inFlight(act) });
@@ -121,6 +124,7 @@ function waitsFor(facts: RunFacts, state: TwoPhaseCommitState): string {
       const until = due.length === 0 ? '' : ` until ${new Date(Math.min(...due)).toISOString()}`;
       return `votes of ${missingVotes(facts, state)}${until}, then aborts`;
     }
+    case 'precommitting':
     case 'committing':
     case 'aborting':
     case 'committing_one_phase':
@@ -140,8 +144,14 @@ function waitsForAnswers(facts: RunFacts, state: Finishing): string {
   }
   const open = itemsOf(state).length > 0;
   if (open) waits.push(`an operator: ${names(facts, (index) => at(state.legs, index).item !== null)}`);
-  return waits.join('; ');
+  return `${waits.join('; ')}${thenCommits(state)}`;
 }
+
+/** Precommit waits for nobody longer than its deadline. */
+const thenCommits = ({ phase, phaseAlarm }: Finishing): string =>
+  phase !== 'precommitting' || phaseAlarm === null
+    ? ''
+    : ` until ${new Date(phaseAlarm.dueMs).toISOString()}, then commits`;
 
 const MAX_NAMES = 5;
 function names(facts: RunFacts, includes: (index: number) => boolean): string {

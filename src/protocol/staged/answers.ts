@@ -1,7 +1,8 @@
-/** What answers mean in a saga. */
+/** What answers mean in a staged pattern. */
+import { isOpenPhase } from '../../kernel/vocabulary.ts';
 import type { Act } from '../act.ts';
 import type { Report } from '../machine.ts';
-import type { SagaState } from './state.ts';
+import type { StagedState } from './state.ts';
 
 /** Why an act did not succeed. */
 export interface Failure {
@@ -16,14 +17,14 @@ export const isPositive = ({ answer }: Report): boolean => answer === 'done' || 
 export const failureOf = ({ code, message, answer }: Report): Failure => ({ code: code ?? answer, message });
 
 /**
- * `heuristic` and `terminated` mean nothing in a saga. An older attempt's `conflict` or `stale` must not settle an act
- * whose current attempt is in flight (A3). Going back, isolation is no reason for another attempt.
+ * `heuristic` and `terminated` mean nothing here. An older attempt's `conflict` or `stale` must not settle an act whose
+ * current attempt is in flight (A3). Going back, isolation is no reason for another attempt.
  */
-export function understood(report: Report, act: Act, phase: SagaState['phase']): Report {
+export function understood(report: Report, act: Act, phase: StagedState['phase']): Report {
   const { answer, attempt } = report;
   const old = attempt < act.attempt && (answer === 'conflict' || answer === 'stale');
   if (old || answer === 'heuristic' || answer === 'terminated') return { ...report, answer: 'unknown' };
-  if (report.code !== 'isolate' || phase !== 'backward' || act.phase !== 'execute') return report;
+  if (report.code !== 'isolate' || phase !== 'backward' || !isOpenPhase(act.phase)) return report;
   const { code: _, ...rest } = report;
   return rest;
 }

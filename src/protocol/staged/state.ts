@@ -1,10 +1,11 @@
-/** What a saga remembers: plain data by step index, replaced and never mutated (M2). */
+/** What a staged run remembers: plain data by step index, replaced and never mutated (M2). */
 import { invariant } from '../../kernel/assert.ts';
 import type { Json } from '../../kernel/json.ts';
 import type { Position } from '../../kernel/position.ts';
+import type { Phase } from '../../kernel/vocabulary.ts';
 import { knownNotToHaveRun, settle, type Act } from '../act.ts';
-import type { CompiledStep, Policy } from '../compiled-plan.ts';
-import type { Mark, OutcomeBody, RunFacts } from '../machine.ts';
+import type { CompiledPlan, CompiledStep, Policy } from '../compiled-plan.ts';
+import type { OutcomeBody, RunFacts } from '../machine.ts';
 import { resolveInput, type ResolvedInput } from '../inputs.ts';
 
 export interface Due {
@@ -12,7 +13,7 @@ export interface Due {
   readonly dueMs: number;
 }
 
-/** Why a saga goes back: the first cause, and how the run will have ended. */
+/** Why a run goes back: the first cause, and how it will have ended. */
 export interface Cause {
   readonly status: 'compensated' | 'cancelled';
   readonly code: string;
@@ -26,52 +27,75 @@ export interface Item {
   readonly message?: string | undefined;
 }
 
-/** A compensate that was commanded, and what is known of the act it undoes. */
+/** What a step's settled acts of earlier stages left. One shape for all entries: most of them change twice a stage. */
+export interface Passed {
+  /** Acts of the stages it has passed, in order: it holds what they reported. */
+  readonly earlier: readonly Act[];
+  /** The last output that any of its stages reported. */
+  readonly output?: Json | undefined;
+}
+
+/** An undo that was commanded, and what is known of the act it undoes. */
 export interface Undo {
+  /** The last act commanded to the step, and those before it. */
   readonly act: Act;
+  readonly earlier: readonly Act[];
   readonly command: Act;
-  /** What the current command says: whether the act is known to have run, and its output. */
+  /** As of the current command: whether the last act is known to have run, and the step's last output. */
   readonly ran: boolean;
   readonly output?: Json | undefined;
-  /** Learned since the current command was sent: the act has run. */
+  /** Learned since the current command was sent: the last act has run. */
   readonly learned?: { readonly output?: Json | undefined } | undefined;
   /** Answers of earlier attempts do not count: the act took effect after them. */
   readonly from: number;
-  /** Attempts of the act whose late effect has been counted. */
-  readonly late?: readonly number[] | undefined;
+  /** Acts and attempts whose late effect has been counted, as `phase/attempt`. */
+  readonly late?: readonly string[] | undefined;
+  /** An execute that was known not to have run has run: what undoes the step leaves it. */
+  readonly contradicted?: true | undefined;
   readonly deadline?: Due | undefined;
   /** An operator's, from a retried item. */
   readonly policy?: Partial<Policy> | undefined;
 }
 
-export interface Running {
+export interface Running extends Passed {
   readonly status: 'running';
   readonly act: Act;
   readonly deadline?: Due | undefined;
+  /** End of its reservation (3PS). */
+  readonly expires?: Due | undefined;
   /** An operator's, from a retried item. */
   readonly policy?: Partial<Policy> | undefined;
 }
 
-/** Execute in attention: the pivot when nobody knows, a retriable step that did not succeed. */
-export interface Stuck {
+/** Has passed a stage, maybe not the last one. */
+export interface Done extends Passed {
+  readonly status: 'done';
+  /** Undefined when an operator resolved a step that could not be commanded. */
+  readonly act?: Act | undefined;
+  /** Answered so in its first stage: it has no part in the stages to come, and nothing to undo. */
+  readonly readOnly: boolean;
+  readonly expires?: Due | undefined;
+}
+
+/** Settled without success; may have run unless its act is known not to have. */
+export interface Failed extends Passed {
+  readonly status: 'failed';
+  readonly act?: Act | undefined;
+}
+
+/** In attention: a pivot when nobody knows, a retriable step that did not succeed. */
+export interface Stuck extends Passed {
   readonly status: 'stuck';
   readonly item: Item;
   /** Undefined when the step could not even be commanded. */
   readonly act?: Act | undefined;
 }
 
-export type SagaStep =
+export type StepState =
   | { readonly status: 'waiting' }
   | Running
-  | {
-      readonly status: 'done';
-      /** Undefined when an operator resolved a step that could not be commanded. */
-      readonly act?: Act | undefined;
-      readonly output?: Json | undefined;
-      readonly readOnly: boolean;
-    }
-  /** Settled without success; may have run unless its act is known not to have. */
-  | { readonly status: 'failed'; readonly act?: Act | undefined }
+  | Done
+  | Failed
   | Stuck
   | { readonly status: 'undoing'; readonly undo: Undo }
   | { readonly status: 'undo_stuck'; readonly undo: Undo; readonly item: Item }
@@ -79,21 +103,32 @@ export type SagaStep =
   /** By an operator. */
   | {
       readonly status: 'skipped';
-      readonly phase: 'execute' | 'compensate';
+      readonly phase: Phase;
       readonly output?: Json | undefined;
       /** Kept while a report that the act did run would be a contradiction. */
       readonly act?: Act | undefined;
     };
 
 interface WithSteps {
-  readonly steps: readonly SagaStep[];
+  readonly steps: readonly StepState[];
 }
+
+/** 2PS-OV. */
+export interface GateState {
+  readonly status: 'ahead' | 'waiting' | 'open';
+  /** The signal has come: it is latched, also before the gate is reached. */
+  readonly approved: boolean;
+  /** Its delay, while that runs. */
+  readonly due?: Due | undefined;
+}
+
 /** Before the point of no return. */
 export interface Forward extends WithSteps {
   readonly phase: 'forward';
   readonly deadline?: Due | undefined;
-  /** Takes effect if the outstanding pivot turns out not to have run. */
+  /** Saga: takes effect if the outstanding pivot turns out not to have run. */
   readonly latched?: Cause | undefined;
+  readonly gate?: GateState | undefined;
 }
 /** Past the point of no return. */
 export interface Committed extends WithSteps {
@@ -108,14 +143,9 @@ export interface Ended extends WithSteps {
   readonly phase: 'ended';
   readonly outcome: OutcomeBody;
 }
-export type SagaState = Forward | Committed | Backward | Ended;
+export type StagedState = Forward | Committed | Backward | Ended;
 
-/** One event applied to one state. */
-export interface Turn {
-  readonly facts: RunFacts;
-  readonly state: SagaState;
-  readonly mark: Mark;
-}
+export const NO_ACTS: readonly Act[] = [];
 
 /** An index that the plan vouches for. */
 export function at<T>(list: readonly T[], index: number): T {
@@ -124,27 +154,29 @@ export function at<T>(list: readonly T[], index: number): T {
   return item;
 }
 
-export function withStep<S extends SagaState>(state: S, index: number, step: SagaStep): S {
+export function withStep<S extends StagedState>(state: S, index: number, step: StepState): S {
   const steps = state.steps.slice();
   steps[index] = step;
   return { ...state, steps };
 }
 
-/** The act was settled without success and may have left something behind. */
-export const mayHaveRun = (step: SagaStep): boolean =>
-  step.status === 'failed' && step.act !== undefined && !knownNotToHaveRun(step.act);
+/** It holds something, or may: what has settled of it must be undone. */
+export function owesUndo(step: StepState): step is Done | Failed {
+  if (step.status === 'done') return !step.readOnly;
+  if (step.status !== 'failed' || step.act === undefined) return false;
+  return step.earlier.length > 0 || !knownNotToHaveRun(step.act);
+}
 
 /** Nothing of this step is under way and nothing is owed to it any more, as far as going back is concerned. */
-export function isSettledBackward(step: SagaStep): boolean {
+export function isSettledBackward(step: StepState): boolean {
   switch (step.status) {
     case 'waiting':
     case 'undone':
     case 'skipped':
       return true;
     case 'done':
-      return step.readOnly;
     case 'failed':
-      return !mayHaveRun(step);
+      return !owesUndo(step);
     case 'running':
     case 'stuck':
     case 'undoing':
@@ -153,30 +185,44 @@ export function isSettledBackward(step: SagaStep): boolean {
   }
 }
 
-export const succeeded = (step: SagaStep): boolean => step.status === 'done' || step.status === 'skipped';
+/** Undone in reverse order of the plan, one after the other. */
+export const reversed = (plan: CompiledPlan, index: number): readonly number[] =>
+  index + 1 < plan.steps.length ? [index + 1] : NO_STEPS;
+
+const NO_STEPS: readonly number[] = [];
+
+/** It has done its part: all its stages, the saga's only one being execute, or none after read-only. */
+export const succeeded = (step: StepState): boolean =>
+  step.status === 'skipped' ||
+  (step.status === 'done' && (step.readOnly || step.act === undefined || step.act.phase === 'execute'));
 
 /** Some attempt or back-off is under way: the run moves without a person. */
-export const isMoving = (state: SagaState): boolean =>
+export const isMoving = (state: StagedState): boolean =>
   state.phase !== 'ended' && state.steps.some(({ status }) => status === 'running' || status === 'undoing');
 
 /**
  * Begins to go back. What is in flight settles by its report or its current attempt's deadline; what was backing off
  * has nothing in flight and settles at once.
  */
-export function goBack(steps: readonly SagaStep[], cause: Cause): Backward {
+export function goBack(steps: readonly StepState[], cause: Cause): Backward {
   return {
     phase: 'backward',
     cause,
     steps: steps.map((step) =>
-      step.status === 'running' && step.act.status === 'backing_off'
-        ? { status: 'failed', act: settle(step.act) }
-        : step,
+      step.status === 'running' && step.act.status === 'backing_off' ? failed(step, settle(step.act)) : step,
     ),
   };
 }
 
+export const failed = ({ earlier, output }: Passed, act: Act | undefined): Failed => ({
+  status: 'failed',
+  act,
+  earlier,
+  output,
+});
+
 /** A step's output as far as it is known. */
-export function outputOf(step: SagaStep): Json | undefined {
+export function outputOf(step: StepState): Json | undefined {
   switch (step.status) {
     case 'done':
     case 'skipped':
@@ -193,7 +239,7 @@ export function outputOf(step: SagaStep): Json | undefined {
 /** The input to send, made again for every command: outputs of dependencies never change once they are known. */
 export function inputOf(
   facts: RunFacts,
-  steps: readonly SagaStep[],
+  steps: readonly StepState[],
   step: CompiledStep,
 ): ResolvedInput | undefined {
   if (step.input === undefined) return undefined;

@@ -1,0 +1,226 @@
+// Goal: no step is ended before all that was sent to its participant was taken in; each is ended once, told until it is
+// stored, and one that cannot be read stops nobody. Method: a bucket in memory, a clock moved by hand, planted faults.
+import { beforeEach, describe, expect, it } from 'vitest';
+import { silentLogger } from '../../src/ports/telemetry.ts';
+import type { CommandEnvelope } from '../../src/protocol/envelopes.ts';
+import type { Reply } from '../../src/reliability/barrier.ts';
+import { KvBarrier } from '../../src/reliability/barrier-kv.ts';
+import { Termination } from '../../src/reliability/termination.ts';
+import { passOn } from '../../src/ports/crash-points.ts';
+import { ServerClock } from '../../src/runtime/server-clock.ts';
+import { HandClock, settled } from '../kit/hand-clock.ts';
+import { MemoryKeyValue } from '../kit/memory-key-value.ts';
+
+const WAIT_MS = 60_000;
+const SCAN_MS = 15_000;
+let clock: HandClock;
+let bucket: MemoryKeyValue;
+let barrier: KvBarrier;
+let termination: Termination;
+let ends: string[];
+let failing: boolean;
+/** By durable. */
+let consumers: Record<'open' | 'close', { lastSeq: number; ackFloor: number }>;
+let stored: Map<number, CommandEnvelope[]>;
+
+beforeEach(() => {
+  clock = new HandClock();
+  bucket = new MemoryKeyValue(() => clock.wallMs());
+  const server = new ServerClock(clock);
+  server.observe(clock.wallMs());
+  const named = { bucket, clock, server, logger: silentLogger, passing: passOn };
+  barrier = new KvBarrier({ ...named, owner: 'w1', keepMs: 604_800_000, leaseMs: 20_000 });
+  ends = [];
+  failing = false;
+  consumers = { open: { lastSeq: 9, ackFloor: 9 }, close: { lastSeq: 0, ackFloor: 0 } };
+  stored = new Map();
+  termination = new Termination({
+    stream: 'DTX_3PC_STREAM',
+    barrier,
+    log: {
+      get: async (_, seq) => {
+        const body = stored.get(seq);
+        if (body === undefined) return undefined;
+        const data = Buffer.from(JSON.stringify(body));
+        return { seq, timeMs: 1, subject: '3pc.hotel.prepare', data };
+      },
+    },
+    clock,
+    server,
+    logger: silentLogger,
+    scanMs: SCAN_MS,
+    consumers: [
+      { durable: 'open', filters: [] },
+      { durable: 'close', filters: [] },
+    ],
+    progress: async ({ durable }) => ({ ...consumers[durable as 'open'] }),
+    end: async ({ step }, phase) => {
+      if (failing) throw new Error('planted');
+      ends.push(`${step} ${phase}`);
+    },
+  });
+  termination.start();
+});
+
+const commandOf = (step: string): CommandEnvelope => ({
+  ...{ v: 1, tx: 't', run: '1.0.1', step, phase: 'prepare', attempt: 1, shard: 0, action: 'book' },
+  ...{ cause: { at: '1.0', time: 1 }, since: clock.wallMs() },
+});
+
+/** The step voted yes, at `seq` in the stream. */
+async function votedYes(step: string, seq: number): Promise<void> {
+  const command = commandOf(step);
+  stored.set(seq, [commandOf('neighbour'), command]);
+  const reply = await barrier.guard(
+    {
+      ...command,
+      pattern: '3pc',
+      ran: false,
+      redelivered: false,
+      standing: { at: `${seq}.1`, waitMs: WAIT_MS },
+    },
+    { abandoned: false, run: (): Reply => ({ answer: 'done' }) },
+  );
+  expect(reply.answer).toBe('done');
+}
+
+async function pass(ms: number): Promise<void> {
+  for (let left = ms; left > 0; left -= 250) {
+    clock.advance(Math.min(250, left));
+    await settled();
+  }
+}
+
+describe('steps without a coordinator', () => {
+  it('are ended once they have waited, not before', async () => {
+    await votedYes('a', 5);
+    await pass(WAIT_MS - SCAN_MS);
+    expect(ends).toEqual([]);
+    await pass(2 * SCAN_MS);
+    expect(ends[0]).toBe('a abort');
+  });
+
+  for (const side of ['open', 'close'] as const)
+    it(`wait until ${side} has taken in what it had when their time was up, and no longer`, async () => {
+      await votedYes('a', 5);
+      consumers[side] = { lastSeq: 30, ackFloor: 29 };
+      await pass(WAIT_MS * 5);
+      expect(ends).toEqual([]);
+      consumers[side] = { lastSeq: 99, ackFloor: 30 };
+      await pass(250);
+      expect(ends).toEqual(['a abort']);
+    });
+
+  it('are left alone when something more was heard', async () => {
+    await votedYes('a', 5);
+    await barrier.guard(
+      { ...commandOf('a'), phase: 'commit', pattern: '3pc', ran: false, redelivered: false },
+      { abandoned: false, run: (): Reply => ({ answer: 'done' }) },
+    );
+    await pass(WAIT_MS * 3);
+    expect(ends).toEqual([]);
+  });
+
+  it('are tried again when their end failed', async () => {
+    await votedYes('a', 5);
+    failing = true;
+    await pass(WAIT_MS * 2);
+    failing = false;
+    await pass(SCAN_MS);
+    expect(ends).toEqual(['a abort']);
+  });
+
+  it('are not held up by a record nobody can read, or a command the stream does not hold', async () => {
+    bucket.put('3pc.t.1.0.1.broken', 'no record');
+    await votedYes('lost', 4);
+    stored.delete(4);
+    await votedYes('foreign', 6);
+    stored.set(6, [commandOf('x'), commandOf('y')]);
+    await votedYes('a', 5);
+    await pass(WAIT_MS + SCAN_MS);
+    expect(ends).toEqual(['a abort']);
+  });
+
+  it('are no concern of a closed worker, also while it waits', async () => {
+    await votedYes('a', 5);
+    consumers.open = { lastSeq: 30, ackFloor: 0 };
+    await pass(WAIT_MS * 2);
+    await termination.close();
+    consumers.open = { lastSeq: 30, ackFloor: 30 };
+    await pass(WAIT_MS * 2);
+    expect(ends).toEqual([]);
+  });
+
+  it('are read a bounded number at a time, each in its turn', async () => {
+    const many = 1_100;
+    for (let index = 0; index < many; index += 1) await votedYes(`s${index}`, 100 + index);
+    await pass(WAIT_MS);
+    const { reads } = bucket;
+    ends = [];
+    await pass(SCAN_MS);
+    expect(bucket.reads - reads).toBe(1_024);
+    await pass(SCAN_MS);
+    expect(new Set(ends).size).toBe(many);
+  });
+});
+
+describe('the barrier, ending a step', () => {
+  const guarded = { ...commandOfStatic(), pattern: '3pc' as const, ran: true, redelivered: false };
+  function commandOfStatic() {
+    return { tx: 't', run: '1.0.1', step: 'a', phase: 'abort' as const, attempt: 1, since: 0 };
+  }
+  let runs: number;
+  const end = (run: () => Reply = () => ({ answer: 'done' })): Promise<Reply | undefined> =>
+    barrier.end(guarded, { abandoned: false, run: () => ((runs += 1), run()) });
+  beforeEach(() => {
+    runs = 0;
+    clock.after(0, () => undefined);
+  });
+
+  it('runs the handler once, also when an answer of the bucket gets lost', async () => {
+    await votedYes('a', 5);
+    await termination.close();
+    clock.advance(WAIT_MS);
+    bucket.faults = ['none', 'none', 'answer-lost'];
+    const ended = end();
+    await pass(1_000);
+    expect(await ended).toMatchObject({ answer: 'terminated', result: 'aborted' });
+    expect(await end(), 'told again until it is reported').toMatchObject({ answer: 'terminated' });
+    await barrier.ended(guarded);
+    expect(await end()).toBeUndefined();
+    expect(runs).toBe(1);
+  });
+
+  it('runs nothing before the time, without a record, or when it loses the record', async () => {
+    expect(await end()).toBeUndefined();
+    await votedYes('a', 5);
+    await termination.close();
+    expect(await end()).toBeUndefined();
+    clock.advance(WAIT_MS);
+    expect(
+      await barrier.end(
+        { ...guarded, phase: 'commit' },
+        { abandoned: false, run: () => ({ answer: 'done' }) },
+      ),
+    ).toBeUndefined();
+    const command = { ...guarded, phase: 'precommit' as const, ran: false };
+    const [first, second] = await Promise.all([
+      end(),
+      barrier.guard(command, { abandoned: false, run: (): Reply => ({ answer: 'done' }) }),
+    ]);
+    const wins = [first !== undefined, second.answer === 'done'];
+    expect(wins.filter(Boolean), 'one of them').toHaveLength(1);
+    expect(runs).toBe(first === undefined ? 0 : 1);
+  });
+
+  it('reports nothing when the handler did nothing, and tries again after the wait', async () => {
+    await votedYes('a', 5);
+    await termination.close();
+    clock.advance(WAIT_MS);
+    expect(await end(() => ({ answer: 'unknown', code: 'handler-error' }))).toBeUndefined();
+    expect(await end()).toBeUndefined();
+    clock.advance(WAIT_MS);
+    expect(await end()).toMatchObject({ answer: 'terminated' });
+    expect(runs).toBe(2);
+  });
+});
