@@ -24,14 +24,26 @@ export type { Barrier, Execution, GuardedCommand, Permit, Reply } from './reliab
 export { createClient } from './runtime/client/client.ts';
 export type { Client, ClientOptions, Sent, SignalRequest } from './runtime/client/client.ts';
 export type { BeginRequest } from './runtime/client/begin-request.ts';
-export { from, saga, twoPhaseCommit } from './runtime/client/plans.ts';
+export {
+  eventual,
+  from,
+  saga,
+  threePhaseCommit,
+  threePhaseSaga,
+  twoPhaseCommit,
+  twoPhaseSaga,
+} from './runtime/client/plans.ts';
 export type {
   BuiltPlan,
+  ChildOptions,
+  EventualBuilder,
+  GateOptions,
   PlanOptions,
   SagaBuilder,
   SagaStepOptions,
   StepOptions,
-  TwoPhaseCommitBuilder,
+  StepsBuilder,
+  TwoPhaseSagaBuilder,
 } from './runtime/client/plans.ts';
 export type { TransactionHandle } from './runtime/client/transaction-handle.ts';
 export type { WatchEvent } from './runtime/client/watch.ts';

@@ -10,11 +10,14 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Msg, NatsConnection } from '@nats-io/nats-core';
 
 import { PhasorError } from '../errors/phasor-error.ts';
-import type { Delivery, Work, WorkOptions, WorkSource } from '../ports/work.ts';
+import type { Subject } from '../kernel/subjects.ts';
+import type { Delivery, Work, WorkOptions, WorkProgress, WorkSource } from '../ports/work.ts';
 import { parseAckReply, type DeliveryPosition } from './ack-reply.ts';
+import { apiName, askApi, number, record } from './api.ts';
 import type { NatsConnectionHandle } from './connection.ts';
 import { ensureConsumer } from './durable.ts';
 import { Pull, type ShortPull } from './pull.ts';
+import { CONSUMER_NOT_FOUND, NO_MESSAGE, refusal } from './refusals.ts';
 import { nanosOf } from './units.ts';
 
 const encoder = new TextEncoder();
@@ -40,6 +43,31 @@ export class NatsWork implements Work {
   async open(options: WorkOptions): Promise<WorkSource> {
     await ensureConsumer(this.#handle, options);
     return new Source(this.#handle, options);
+  }
+
+  async progress(options: Pick<WorkOptions, 'stream' | 'durable' | 'filters'>): Promise<WorkProgress> {
+    const { stream, durable, filters } = options;
+    // The stream first: what is acknowledged afterwards is at most more.
+    const newest = await Promise.all(filters.map((filter) => this.#newest(stream, filter)));
+    const subject = `$JS.API.CONSUMER.INFO.${apiName(stream)}.${apiName(durable)}`;
+    const answer = await askApi(this.#handle, { subject });
+    const lastSeq = Math.max(0, ...newest);
+    if (answer.type === 'ok')
+      return { lastSeq, ackFloor: number(record(answer.value['ack_floor'])['stream_seq']) };
+    if (answer.error.errCode === CONSUMER_NOT_FOUND) return { lastSeq, ackFloor: 0 };
+    throw refusal(answer.error, {
+      what: subject,
+      details: { stream, durable },
+      otherwise: 'REQUEST_REFUSED',
+    });
+  }
+
+  async #newest(stream: string, filter: Subject): Promise<number> {
+    const subject = `$JS.API.STREAM.MSG.GET.${apiName(stream)}`;
+    const answer = await askApi(this.#handle, { subject, body: { last_by_subj: filter } });
+    if (answer.type === 'ok') return number(record(answer.value['message'])['seq']);
+    if (answer.error.errCode === NO_MESSAGE) return 0;
+    throw refusal(answer.error, { what: subject, details: { stream, filter }, otherwise: 'REQUEST_REFUSED' });
   }
 }
 

@@ -36,7 +36,23 @@ export interface WorkSource {
   close(): Promise<void>;
 }
 
+/** How far the workers of one durable consumer have come. */
+export interface WorkProgress {
+  /** Sequence of the newest stored message that matches the filters; 0: there is none. Read before `ackFloor`. */
+  readonly lastSeq: number;
+  /** Every matching message up to this stream sequence is acknowledged; 0: none is, or there is no such consumer. */
+  readonly ackFloor: number;
+}
+
 export interface Work {
   /** Creates the durable consumer when it is missing (never changes a foreign one) and attaches to it. */
   open(options: WorkOptions): Promise<WorkSource>;
+  /**
+   * From the leaders, never ahead of the truth: what it calls acknowledged was, and what was stored before the call
+   * counts. Without it a 3PC participant never ends on its own.
+   *
+   * @param options.filters subjects without wildcards, those of the consumer.
+   * @throws {PhasorError} `STREAM_MISSING`, `CONNECTION_FAILED`, `TIMEOUT`.
+   */
+  progress?(options: Pick<WorkOptions, 'stream' | 'durable' | 'filters'>): Promise<WorkProgress>;
 }

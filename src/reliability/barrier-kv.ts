@@ -5,16 +5,27 @@ import type { Clock, Timeout } from '../ports/clock.ts';
 import type { Passing } from '../ports/crash-points.ts';
 import type { Entry, KeyValue, Written } from '../ports/key-value.ts';
 import type { Logger } from '../ports/telemetry.ts';
-import { barrierKey, type Barrier, type Execution, type GuardedCommand, type Reply } from './barrier.ts';
+import {
+  barrierKey,
+  type Barrier,
+  type Execution,
+  type GuardedCommand,
+  type Reply,
+  type Standing,
+} from './barrier.ts';
 import { decodeRecord, encodeRecord } from './barrier-record.ts';
 import {
   decide,
+  decideEnd,
+  endedReply,
   finish,
+  finishEnd,
   holdsDeadClaim,
   isOurs,
   isPositive,
   lost,
   qualify,
+  reported,
   type BarrierRecord,
 } from './barrier-table.ts';
 
@@ -40,6 +51,8 @@ interface Claim {
   readonly by: string;
   readonly command: GuardedCommand;
   readonly record: BarrierRecord;
+  /** The participant's own end (3PC). */
+  readonly standing?: Standing;
   revision: number;
 }
 
@@ -103,6 +116,61 @@ export class KvBarrier implements Barrier {
     const running = execution.run(output === undefined ? {} : { output });
     const raw = running instanceof Promise ? await this.#keepAlive(claimed, execution, running) : running;
     return this.#record(claimed, qualify(raw, mayHaveRun));
+  }
+
+  /**
+   * 3PC: the participant's own end of a step that has waited long enough for its coordinator, taken over by
+   * compare-and-set: losing it means that a command or a fellow came first.
+   *
+   * @param command what the end does: `abort` or `commit` of the step.
+   * @returns what to report, also when it was ended before; undefined: nothing, for now.
+   * @throws {PhasorError} what reads and writes may meet: it is tried again later.
+   */
+  async end(command: GuardedCommand, execution: Execution): Promise<Reply | undefined> {
+    const { bucket, keepMs, leaseMs } = this.#options;
+    const key = barrierKey(command);
+    this.#executions += 1;
+    const by = `${this.#options.owner}.${this.#executions}`;
+    // The bucket's own time: what ends here must not rest on an estimate.
+    const serverMs = await this.serverTimeMs();
+    const { record, revision, writtenMs } = this.#see(await bucket.get(key));
+    if (record === undefined || revision === undefined) return undefined;
+    const decision = decideEnd(record, { serverMs, writtenMs, keepMs, by, leaseMs });
+    if (decision.type === 'ended') return decision.reply;
+    if (decision.type === 'none' || decision.phase !== command.phase) return undefined;
+    const { output, standing } = decision;
+    this.#known.delete(key);
+    const written = await this.#write(key, encodeRecord(decision.record, command.phase), revision);
+    if (!written.won) return undefined;
+    const claim: Claim = { key, by, command, record: decision.record, standing, revision: written.revision };
+    const running = execution.run(output === undefined ? {} : { output });
+    const raw = running instanceof Promise ? await this.#keepAlive(claim, execution, running) : running;
+    const reply = await this.#record(claim, raw);
+    const isStored = isPositive(reply) && reply.lateEffect !== true;
+    return isStored ? endedReply(standing, reply) : undefined;
+  }
+
+  /** Its own end was reported. Losing the write means that the record has moved on: nothing is left to say. */
+  async ended(command: Pick<GuardedCommand, 'pattern' | 'tx' | 'run' | 'step' | 'phase'>): Promise<void> {
+    const { bucket } = this.#options;
+    const key = barrierKey(command);
+    this.#executions += 1;
+    const { record, revision } = this.#see(await bucket.get(key));
+    if (record?.standing === undefined || record.phases[command.phase]?.status !== 'answered') return;
+    const by = `${this.#options.owner}.${this.#executions}`;
+    await this.#write(key, encodeRecord(reported(record, by), command.phase), revision);
+  }
+
+  /** The record as it stands now, for who looks for steps to end. @throws {PhasorError} as a read may. */
+  async look(
+    key: string,
+  ): Promise<{ readonly record: BarrierRecord; readonly writtenMs: number } | undefined> {
+    const { record, writtenMs } = this.#see(await this.#options.bucket.get(key));
+    return record === undefined ? undefined : { record, writtenMs };
+  }
+
+  keys(): Promise<readonly string[]> {
+    return this.#options.bucket.keys();
   }
 
   /**
@@ -223,7 +291,11 @@ export class KvBarrier implements Barrier {
     let pauseMs = FIRST_PAUSE_MS;
     for (;;) {
       try {
-        const record = finish(claim.record, command, { reply, by });
+        const { standing } = claim;
+        const record =
+          standing === undefined
+            ? finish(claim.record, command, { reply, by })
+            : finishEnd(claim.record, standing, { reply, by });
         const value = encodeRecord(record, command.phase);
         const written = await this.#write(key, value, claim.revision);
         if (written.won) {

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { PhasorError } from '../errors/phasor-error.ts';
 import type { Json } from '../kernel/json.ts';
+import { POSITION_PATTERN } from '../kernel/position.ts';
 import { ANSWERS, PHASES, type Phase } from '../kernel/vocabulary.ts';
 import type { BarrierRecord, PhaseEntry } from './barrier-table.ts';
 
@@ -33,6 +34,13 @@ const recordSchema: z.ZodType<BarrierRecord> = z.strictObject({
   v: z.literal(1),
   by: z.string(),
   phases: z.partialRecord(z.enum(PHASES), entry),
+  standing: z.exactOptional(
+    z.strictObject({
+      phase: z.enum(['prepare', 'precommit']),
+      at: z.string().regex(POSITION_PATTERN),
+      waitMs: z.int().min(1),
+    }),
+  ),
 });
 
 const encoder = new TextEncoder();

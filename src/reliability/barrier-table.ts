@@ -21,6 +21,20 @@
  * | undo     | nothing, `since` younger than half the keep             | *empty*                                    |
  * | undo     | nothing, `since` older                                  | `stale`                                    |
  *
+ * The participant's own end (3PC), from a record whose `standing` is older than it may wait (DESIGN §3):
+ *
+ * | the record of the step                                   | what happens                                          |
+ * |----------------------------------------------------------|-------------------------------------------------------|
+ * | stands nowhere, or has not waited long enough            | nothing                                               |
+ * | prepare answered done, nothing heard since               | taken over: runs `abort`                              |
+ * | precommit answered in any way, nothing heard since       | taken over: runs `commit`; it knows the decision      |
+ * | its end started, claim alive                             | nothing: a fellow is at work, or the command came     |
+ * | its end started, claim dead, or without an answer        | taken over again, after the wait                      |
+ * | its end answered, not yet reported                       | reported again                                        |
+ *
+ * Its end is an abort or commit like any other: the same command is answered `done` from it, the opposite `conflict`. A
+ * command that begins first (prepare again, precommit, commit, abort) takes the standing away.
+ *
  * [1] Not a `refused` or `retry` of an earlier attempt: it left nothing behind, and a new attempt asks anew. Not an undo
  * that a late act reopened: it must run again.
  * [2] A command that came twice (two coordinators, one restarted) must not count as a failed attempt while its twin is
@@ -34,7 +48,7 @@
  */
 import type { Json } from '../kernel/json.ts';
 import { isOpenPhase, isUndoPhase, type Answer, type Phase } from '../kernel/vocabulary.ts';
-import type { GuardedCommand, Reply } from './barrier.ts';
+import type { GuardedCommand, Reply, Standing } from './barrier.ts';
 
 export type PhaseEntry =
   /** An execution claimed it. `by` is unique for every execution. */
@@ -62,6 +76,8 @@ export interface BarrierRecord {
   /** The execution that wrote last: no two writers ever write the same bytes, so a read-back knows its own. */
   readonly by: string;
   readonly phases: Readonly<Partial<Record<Phase, PhaseEntry>>>;
+  /** 3PC: until another command begins, or its own end is reported. */
+  readonly standing?: Standing;
 }
 
 export interface BarrierNow {
@@ -166,7 +182,70 @@ export function finish(
     isPositive(reply) || reply.answer === 'refused' || clean
       ? { status: 'answered', attempt: command.attempt, reply }
       : { status: 'idle', dirty: true };
-  return { v: 1, by, phases: { ...record.phases, [command.phase]: entry } };
+  const phases = { ...record.phases, [command.phase]: entry };
+  const standing = standingAfter(command, reply);
+  return standing === undefined ? { v: 1, by, phases } : { v: 1, by, phases, standing };
+}
+
+/** A vote other than yes holds nothing. Whoever heard of precommit knows the decision, whatever its handler said. */
+function standingAfter({ phase, standing }: GuardedCommand, reply: Reply): Standing | undefined {
+  if (standing === undefined) return undefined;
+  const stands = phase === 'precommit' || (phase === 'prepare' && reply.answer === 'done');
+  return stands ? { phase, ...standing } : undefined;
+}
+
+export type OwnEnd =
+  | { readonly type: 'none' }
+  /** Ended, and perhaps not reported. */
+  | { readonly type: 'ended'; readonly standing: Standing; readonly reply: Reply }
+  /** Run the handler of `phase` once `record` is stored. */
+  | {
+      readonly type: 'run';
+      readonly standing: Standing;
+      readonly phase: 'abort' | 'commit';
+      readonly record: BarrierRecord;
+      readonly output: Json | undefined;
+    };
+
+const NO_END: OwnEnd = { type: 'none' };
+export const endOf = ({ phase }: Standing): 'abort' | 'commit' => (phase === 'prepare' ? 'abort' : 'commit');
+
+/** What the participant does on its own about a step that it has heard no more of (3PC). */
+export function decideEnd(record: BarrierRecord, now: BarrierNow): OwnEnd {
+  const { standing } = record;
+  if (standing === undefined) return NO_END;
+  const phase = endOf(standing);
+  const own = record.phases[phase];
+  if (own?.status === 'answered') return { type: 'ended', standing, reply: own.reply };
+  if (own?.status === 'started' ? isAlive(own, now) : now.serverMs - now.writtenMs < standing.waitMs)
+    return NO_END;
+  if (standing.phase === 'prepare' && holds(record, isFinish)) return NO_END;
+  const claim = claimed(record, { phase, attempt: 1 }, now);
+  return { type: 'run', standing, phase, record: { ...claim.record, standing }, output: claim.output };
+}
+
+/** The record after its own end ran. An end without an effect is tried again after the wait. */
+export function finishEnd(
+  record: BarrierRecord,
+  standing: Standing,
+  { reply, by }: { readonly reply: Reply; readonly by: string },
+): BarrierRecord {
+  const phase = endOf(standing);
+  const entry: PhaseEntry = isPositive(reply)
+    ? { status: 'answered', attempt: 1, reply: endedReply(standing, reply) }
+    : { status: 'idle', dirty: true };
+  return { v: 1, by, phases: { ...record.phases, [phase]: entry }, standing };
+}
+
+export function endedReply({ phase }: Standing, reply: Reply): Reply {
+  if (reply.answer === 'heuristic') return reply;
+  const result = phase === 'prepare' ? 'aborted' : 'committed';
+  return { answer: 'terminated', result, ...(reply.output === undefined ? {} : { output: reply.output }) };
+}
+
+/** The record once its own end was reported. */
+export function reported({ phases }: BarrierRecord, by: string): BarrierRecord {
+  return { v: 1, by, phases };
 }
 
 export interface Lost {
@@ -214,10 +293,31 @@ function fromRecord(
   if (own.status === 'started') return isAlive(own, now) ? { type: 'wait', reply: busyReply } : undefined;
   if (own.reopened === true) return undefined;
   if (leftNothing(own.reply) && own.attempt < command.attempt) return undefined;
-  return answer(own.reply);
+  return answer(own.reply.answer === 'terminated' ? asCommanded(own.reply) : own.reply);
 }
 
+/** It has done on its own what is commanded now. */
+const asCommanded = ({ output }: Reply): Reply => ({
+  answer: 'done',
+  code: 'terminated',
+  ...(output === undefined ? {} : { output }),
+});
+
 function run(record: BarrierRecord | undefined, command: GuardedCommand, now: BarrierNow): Decision {
+  const { dirty, output, ...claim } = claimed(record, command, now);
+  return {
+    type: 'run',
+    ...claim,
+    mayHaveRun: dirty || command.redelivered,
+    ...(output === undefined ? {} : { output }),
+  };
+}
+
+function claimed(
+  record: BarrierRecord | undefined,
+  command: Pick<GuardedCommand, 'phase' | 'attempt'>,
+  now: BarrierNow,
+): { readonly record: BarrierRecord; readonly dirty: boolean; readonly output: Json | undefined } {
   const phases: Partial<Record<Phase, PhaseEntry>> = {};
   let output: Json | undefined;
   for (const [phase, entry] of entries(record)) {
@@ -235,12 +335,7 @@ function run(record: BarrierRecord | undefined, command: GuardedCommand, now: Ba
     leaseMs: now.leaseMs,
     ...(dirty ? { dirty: true } : {}),
   };
-  return {
-    type: 'run',
-    record: { v: 1, by: now.by, phases },
-    mayHaveRun: dirty || command.redelivered,
-    ...(output === undefined ? {} : { output }),
-  };
+  return { record: { v: 1, by: now.by, phases }, dirty, output };
 }
 
 function bury(record: BarrierRecord | undefined, command: GuardedCommand, now: BarrierNow): Decision {

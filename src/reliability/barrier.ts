@@ -5,6 +5,7 @@
 import { invariant } from '../kernel/assert.ts';
 import { isParticipant } from '../kernel/ids.ts';
 import type { Json } from '../kernel/json.ts';
+import type { Position } from '../kernel/position.ts';
 import type { Pattern, Phase } from '../kernel/vocabulary.ts';
 import type { Report } from '../protocol/machine.ts';
 
@@ -25,6 +26,18 @@ export interface GuardedCommand {
   readonly ran: boolean;
   /** Delivered before: an earlier execution of this command may have left something. */
   readonly redelivered: boolean;
+  /** 3PC, prepare and precommit: what the participant needs to end the step on its own later. */
+  readonly standing?: Pick<Standing, 'at' | 'waitMs'> | undefined;
+}
+
+/** A step between prepare and its end (3PC): it answered, and must hear more. */
+export interface Standing {
+  /** `prepare`: it ends by abort. `precommit`: it ends by commit. */
+  readonly phase: 'prepare' | 'precommit';
+  /** Position in the stream of the command that it answered. */
+  readonly at: Position;
+  /** From the record's last write; then, with nothing more heard, the participant ends it on its own. */
+  readonly waitMs: number;
 }
 
 export interface Permit {
@@ -55,8 +68,12 @@ export interface Barrier {
 }
 
 /** One record per run and step. */
-export const barrierKey = ({ pattern, tx, run, step }: GuardedCommand): string =>
-  `${pattern}.${tx}.${run}.${step}`;
+export const barrierKey = ({
+  pattern,
+  tx,
+  run,
+  step,
+}: Pick<GuardedCommand, 'pattern' | 'tx' | 'run' | 'step'>): string => `${pattern}.${tx}.${run}.${step}`;
 
 /** The barrier bucket of one participant (Rule 8: one each, so that a participant can harm only its own). */
 export function barrierBucket(participant: string): string {

@@ -173,8 +173,9 @@ class Auditor implements FoldSink {
   #foldOf(shard: number): ShardFold {
     let fold = this.#folds.get(shard);
     if (fold === undefined) {
-      const { shards, duplicateWindowMs } = this.#state;
-      fold = new ShardFold({ pattern: this.#options.pattern, shard, shards, duplicateWindowMs }, this);
+      const { shards, duplicateWindowMs, dedupWindowMs } = this.#state;
+      const { pattern } = this.#options;
+      fold = new ShardFold({ pattern, shard, shards, duplicateWindowMs, dedupWindowMs }, this);
       this.#folds.set(shard, fold);
     }
     return fold;
@@ -248,6 +249,10 @@ class Auditor implements FoldSink {
   judged(run: RunRecord, verdict: 'duplicate' | 'mismatch'): void {
     const notebook = this.#notebooks.get(run.facts.run);
     if (notebook !== undefined) notebook.judged = verdict;
+  }
+
+  buried(): void {
+    // Dead letters are the coordinator's; the view tells which steps died.
   }
 
   armed(): void {

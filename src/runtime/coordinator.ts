@@ -4,14 +4,14 @@
  */
 import { shardOf } from '../kernel/hash.ts';
 import { streamOf } from '../kernel/subjects.ts';
-import type { Pattern } from '../kernel/vocabulary.ts';
+import { PATTERNS, type Pattern } from '../kernel/vocabulary.ts';
 import { PhasorError } from '../errors/phasor-error.ts';
 import type { StreamState } from '../ports/log.ts';
 import type { World } from '../ports/world.ts';
 import type { ShardFacts } from '../protocol/admission.ts';
-import { RUNNABLE_PATTERNS } from '../protocol/registry.ts';
 import { PhaseMonitor } from '../reliability/phase-monitor.ts';
 import { Batcher } from './batcher.ts';
+import { Children } from './children.ts';
 import { DeadLetterBox } from './dead-letters.ts';
 import { OUTCOME_BUCKET, OutcomeKeys } from './outcome-keys.ts';
 import { serveQueries, type QueryService } from './query-service.ts';
@@ -54,7 +54,7 @@ export interface Coordinator {
  * @throws {PhasorError} `STREAM_MISSING` (run `phasor streams apply`), `CONNECTION_FAILED`, `TIMEOUT`.
  */
 export async function startCoordinator(world: World, options: CoordinatorOptions = {}): Promise<Coordinator> {
-  const patterns = options.patterns ?? RUNNABLE_PATTERNS;
+  const patterns = options.patterns ?? PATTERNS;
   const keys = new OutcomeKeys(await world.keyValue.bucket(OUTCOME_BUCKET));
   const drivers: PatternDriver[] = [];
   try {
@@ -100,6 +100,7 @@ class PatternDriver {
   readonly #alone: Batcher;
   readonly #inputs: Batcher;
   readonly #letters: DeadLetterBox;
+  readonly #children: Children;
   readonly #monitor: PhaseMonitor;
   readonly #shards: Shard[] = [];
   readonly #unverified = new Set<number>();
@@ -122,6 +123,7 @@ class PatternDriver {
     this.#alone = new Batcher({ ...publishing, identified: true, maxEnvelopes: 1 });
     this.#inputs = new Batcher({ ...publishing, identified: false });
     this.#letters = new DeadLetterBox(this.#world);
+    this.#children = new Children({ world: this.#world, pattern, inputs: this.#inputs, keys });
     const serverClock = new ServerClock(world.clock);
     this.#monitor = new PhaseMonitor({
       clock: world.clock,
@@ -138,15 +140,17 @@ class PatternDriver {
       monitor: this.#monitor,
       keys,
       recent: new RecentOutcomes(),
-      deadLetter: (letter) => {
-        this.#letters.add(letter);
+      children: this.#children,
+      deadLetter: (letter, stored) => {
+        this.#letters.add(letter, stored);
       },
       onHalt: (why) => {
         this.#fail(new PhasorError('VERSION_UNKNOWN', why, { stream }));
       },
     };
     for (let shard = 0; shard < state.shards; shard += 1) {
-      const facts = { pattern, shard, shards: state.shards, duplicateWindowMs: state.duplicateWindowMs };
+      const { shards, duplicateWindowMs, dedupWindowMs } = state;
+      const facts = { pattern, shard, shards, duplicateWindowMs, dedupWindowMs };
       this.#shards.push(this.#openShard(facts, shared, serverClock));
     }
     const heads = this.#shards.map(({ runner }) => runner.firstHead);
@@ -241,6 +245,7 @@ class PatternDriver {
     await Promise.all(this.#shards.map(({ runner }) => runner.close()));
     for (const { actions } of this.#shards) actions.close();
     this.#monitor.close();
+    this.#children.close();
     this.#letters.close();
     await Promise.all(this.#publishers.map((publisher) => publisher.close()));
   }

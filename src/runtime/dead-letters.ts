@@ -5,12 +5,17 @@ import type { Pattern } from '../kernel/vocabulary.ts';
 import type { World } from '../ports/world.ts';
 import { cutText } from '../protocol/bounded.ts';
 import { MAX_MESSAGE_CHARS } from '../protocol/limits.ts';
+import type { Burial } from '../protocol/machine.ts';
+import type { Buried, RunRecord } from '../protocol/run.ts';
+import { commandText } from './notes.ts';
 
 export interface DeadLetter {
   readonly pattern: Pattern;
   /** Who could not process it: a participant, or `coordinator`. */
   readonly participant: string;
   readonly position: Position;
+  /** Tells letters of one position apart, where one input buries several. Default: there is one. */
+  readonly part?: string;
   /** Where it was published. */
   readonly subject: string;
   readonly problem: string;
@@ -26,7 +31,7 @@ export const DEAD_LETTER_DATA_BYTES = 131_072;
  * within the duplicate window; readers tell repeated ones by `position`.
  */
 export async function storeDeadLetter(world: World, letter: DeadLetter): Promise<boolean> {
-  const { pattern, participant, position, subject, problem, data } = letter;
+  const { pattern, participant, position, part, subject, problem, data } = letter;
   const body = {
     v: 1,
     position,
@@ -35,7 +40,7 @@ export async function storeDeadLetter(world: World, letter: DeadLetter): Promise
     data: Buffer.from(data.subarray(0, DEAD_LETTER_DATA_BYTES)).toString('base64'),
     ...(data.byteLength > DEAD_LETTER_DATA_BYTES ? { truncated: true } : {}),
   };
-  const msgId = `${streamOf(pattern)}.${position}`;
+  const msgId = `${streamOf(pattern)}.${position}${part === undefined ? '' : `.${part}`}`;
   world.logger.warn({ pattern, participant, position, subject, problem }, 'dead letter');
   try {
     await world.log.append(subjects.dead(pattern, participant), Buffer.from(JSON.stringify(body)), { msgId });
@@ -55,6 +60,42 @@ export function letterData(envelope: unknown, body: Uint8Array): Uint8Array {
   }
 }
 
+interface Waiting {
+  readonly letter: DeadLetter;
+  readonly stored: (() => void) | undefined;
+}
+
+/**
+ * Letters for steps that died at one input, one for each participant: keyed by that input, and holding the commands as
+ * last sent, in one body that could be published again.
+ */
+export function lettersOf(run: RunRecord, { at, burials }: Buried, shard: number): readonly DeadLetter[] {
+  const { pattern } = run.facts;
+  const byParticipant = new Map<string, Burial[]>();
+  for (const burial of burials) {
+    const { participant } = burial.command;
+    const known = byParticipant.get(participant);
+    if (known === undefined) byParticipant.set(participant, [burial]);
+    else known.push(burial);
+  }
+  return [...byParticipant].map(([participant, dead]) => {
+    const [first] = dead;
+    const { phase } = first?.command ?? { phase: 'execute' };
+    const commands = dead.map(({ command }) => commandText(run, command, shard));
+    return {
+      ...{ pattern, participant, position: at, part: participant },
+      subject: subjects.command(pattern, participant, phase),
+      problem: dead.map(whyDead).join('; '),
+      data: Buffer.from(`[${commands.join(',')}]`),
+    };
+  });
+}
+
+function whyDead({ command, code, message, mayHaveRun }: Burial): string {
+  const why = message === undefined ? code : `${code}: ${message}`;
+  return `step ${command.step} is dead (${why}); it ${mayHaveRun ? 'may have run' : 'has not run'}`;
+}
+
 const MAX_WAITING = 256;
 const FIRST_RETRY_MS = 250;
 const MAX_RETRY_MS = 10_000;
@@ -62,7 +103,7 @@ const MAX_RETRY_MS = 10_000;
 /** Stores a coordinator's dead letters one after the other, each tried until it is stored. */
 export class DeadLetterBox {
   readonly #world: World;
-  readonly #waiting: DeadLetter[] = [];
+  readonly #waiting: Waiting[] = [];
   #busy = false;
   #closed = false;
   #room: { readonly promise: Promise<void>; readonly announce: () => void } | undefined;
@@ -71,8 +112,9 @@ export class DeadLetterBox {
     this.#world = world;
   }
 
-  add(letter: DeadLetter): void {
-    this.#waiting.push(letter);
+  /** @param stored called once it is durable; never, if this box is closed before. */
+  add(letter: DeadLetter, stored?: () => void): void {
+    this.#waiting.push({ letter, stored });
     if (!this.#busy) void this.#work();
   }
 
@@ -96,11 +138,12 @@ export class DeadLetterBox {
   async #work(): Promise<void> {
     this.#busy = true;
     for (let failures = 0; !this.#closed;) {
-      const [letter] = this.#waiting;
-      if (letter === undefined) break;
-      if (await storeDeadLetter(this.#world, letter)) {
+      const [next] = this.#waiting;
+      if (next === undefined) break;
+      if (await storeDeadLetter(this.#world, next.letter)) {
         failures = 0;
         this.#waiting.shift();
+        next.stored?.();
         this.#announceRoom();
       } else {
         const waitMs = Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(failures, 10));

@@ -72,6 +72,10 @@ export function verdictNote(
   return JSON.stringify(note);
 }
 
+/** Of a begin that a pure rule refused. */
+export const refusalNote = (run: RunRecord): string =>
+  verdictNote(run, { value: 'refused', code: run.refusal?.code });
+
 /** What this fold derived instead of what the note says. */
 export function conflictNote(run: RunRecord, note: DecidedEnvelope): string {
   const mine = note.kind === 'outcome' ? run.outcome : run.decision;
@@ -91,10 +95,10 @@ export const outcomeEnvelope = (run: RunRecord, outcome: OutcomeBody): OutcomeEn
 /** An outcome as its caller is told it. */
 export function outcomeText(run: RunRecord, outcome: OutcomeBody, duplicate = false): string {
   const { at, time } = run.outcome ?? run.decision ?? run.begun;
-  const { status, code, message, step, outputs, attention } = outcome;
+  const { status, scope, code, message, step, outputs, attention } = outcome;
   const { meta } = run.begin;
   let text =
-    `${opening(run)},"pattern":"${run.facts.pattern}","status":"${status}","scope":"all"` +
+    `${opening(run)},"pattern":"${run.facts.pattern}","status":"${status}","scope":"${scope ?? 'all'}"` +
     `,"at":"${at}","time":${Math.max(time, run.clockMs)}`;
   if (meta !== undefined) text += `,"meta":${JSON.stringify(meta)}`;
   if (code !== undefined) text += `,"code":${JSON.stringify(code)}`;

@@ -27,6 +27,17 @@ export type Judged =
   | { readonly value: 'admit' }
   | { readonly value: 'duplicate' | 'mismatch'; readonly of: RunId; readonly outcome?: OutcomeEnvelope };
 
+/** What stands behind an id that nobody may begin any more: no begin has this position, and no plan this digest. */
+const TOMBSTONE = { v: 1, run: '0.0.0', digest: '' } as const satisfies OutcomeRecord;
+
+export type Fate =
+  /** It has not begun, and cannot begin any more. */
+  | { readonly type: 'never' }
+  | { readonly type: 'open'; readonly run: RunId }
+  | { readonly type: 'ended'; readonly outcome: OutcomeEnvelope }
+  /** Nothing is known: it may have ended so long ago that its key is gone. */
+  | { readonly type: 'forgotten' };
+
 export const planDigest = (plan: Plan): string =>
   createHash('sha256').update(canonicalJson(plan)).digest('hex');
 
@@ -90,6 +101,28 @@ export class OutcomeKeys {
       if (written.won) return;
       entry = written.current;
     }
+  }
+
+  /**
+   * What became of a transaction that must not begin any more. Conditional: whoever creates the key first decides; a
+   * begin judged after a tombstone is a mismatch, and where a begin was first, this one learns of it.
+   *
+   * @param options.buryForMs how long the tombstone must live. Left out: none is made.
+   */
+  async foreclose(options: { pattern: Pattern; tx: string; buryForMs: number | undefined }): Promise<Fate> {
+    const key = keyOf(options.pattern, options.tx);
+    const { buryForMs } = options;
+    let entry = await this.bucket.get(key);
+    while (entry === undefined) {
+      if (buryForMs === undefined) return { type: 'forgotten' };
+      const written = await this.bucket.create(key, encode(TOMBSTONE), { ttlMs: buryForMs + GRACE_MS });
+      if (written.won) return { type: 'never' };
+      entry = written.current;
+    }
+    const record = decode(entry.value);
+    if (record.run === TOMBSTONE.run) return { type: 'never' };
+    if (record.outcome === undefined) return { type: 'open', run: record.run };
+    return { type: 'ended', outcome: record.outcome };
   }
 
   async find(pattern: Pattern, tx: string): Promise<OutcomeRecord | undefined> {

@@ -9,9 +9,11 @@ import type { DeadlineEnvelope, DecidedEnvelope } from '../protocol/envelopes.ts
 import type { FoldInput, FoldSink } from '../protocol/fold-sink.ts';
 import type { ShardFold } from '../protocol/fold.ts';
 import type { AttentionItem, CommandEffect, Mark, OutcomeBody, Timer } from '../protocol/machine.ts';
-import type { RunRecord } from '../protocol/run.ts';
+import { endOf } from '../protocol/fold-rules.ts';
+import type { Buried, ParentRef, RunRecord } from '../protocol/run.ts';
 import type { Batcher } from './batcher.ts';
-import { letterData, type DeadLetter } from './dead-letters.ts';
+import type { Children } from './children.ts';
+import { letterData, lettersOf, type DeadLetter } from './dead-letters.ts';
 import {
   commandText,
   conflictNote,
@@ -19,6 +21,7 @@ import {
   outcomeEnvelope,
   outcomeNote,
   outcomeText,
+  refusalNote,
   verdictNote,
 } from './notes.ts';
 import type { OutcomeKeys } from './outcome-keys.ts';
@@ -36,7 +39,9 @@ export interface PatternResources {
   readonly monitor: PhaseMonitor;
   readonly keys: OutcomeKeys;
   readonly recent: RecentOutcomes;
-  readonly deadLetter: (letter: DeadLetter) => void;
+  readonly children: Children;
+  /** `stored` is called once the letter is durable. */
+  readonly deadLetter: (letter: DeadLetter, stored?: () => void) => void;
   readonly onHalt: (why: string) => void;
 }
 
@@ -53,6 +58,8 @@ export class ShardActions implements FoldSink {
   readonly #commandSubjects = new Map<string, Subject>();
   /** Runs that moved while not live. */
   readonly #moved = new Set<RunRecord>();
+  /** Resolve once everything that died so far in a run is stored. */
+  readonly #graves = new WeakMap<RunRecord, Promise<unknown>>();
   #closed = false;
 
   constructor(shared: PatternResources, shard: ShardFacts) {
@@ -85,6 +92,7 @@ export class ShardActions implements FoldSink {
     if (run.decision !== undefined && !run.decisionNoted && isNew(run.decision.at)) {
       this.decided(run, 'decision');
     }
+    for (const dead of run.buried) if (isNew(dead.at)) this.buried(run, dead);
     switch (run.phase) {
       case 'awaiting_verdict':
         if (isNew(run.begun.at)) this.decided(run, 'verdict');
@@ -117,9 +125,12 @@ export class ShardActions implements FoldSink {
       return;
     }
     if (run.contradicted !== undefined) return;
-    const { world, commands, alone } = this.#shared;
-    const subject = this.#commandSubject(command);
-    (command.alone === true ? alone : commands).add(subject, commandText(run, command, this.#shard.shard));
+    const { world, commands, alone, children } = this.#shared;
+    if (command.child !== undefined) children.begin(run, command);
+    else {
+      const subject = this.#commandSubject(command);
+      (command.alone === true ? alone : commands).add(subject, commandText(run, command, this.#shard.shard));
+    }
     world.passing(command.phase === 'commit' ? 'c6' : isUndoPhase(command.phase) ? 'c16' : 'c3');
   }
 
@@ -143,16 +154,15 @@ export class ShardActions implements FoldSink {
         this.#shared.world.passing('c5');
         return this.#append(this.#decidedSubject, decisionNote(run));
       case 'refusal':
-        return this.#append(
-          this.#decidedSubject,
-          verdictNote(run, { value: 'refused', code: run.refusal?.code }),
-        );
+        if (run.begin.parent === undefined) return this.#append(this.#decidedSubject, refusalNote(run));
+        return this.#inBackground(run, 'report to the parent', () => this.#finish(run));
       case 'verdict':
         return this.#inBackground(run, 'verdict', () => this.#judge(run));
       case 'outcome':
         this.#shared.world.passing('c7');
-        if (run.begin.id === 'fresh') return this.#append(this.#decidedSubject, outcomeNote(run, undefined));
-        return this.#inBackground(run, 'outcome key', () => this.#storeOutcome(run));
+        if (run.begin.id === 'fresh' && run.buried.length === 0)
+          return this.#append(this.#decidedSubject, outcomeNote(run, undefined));
+        return this.#inBackground(run, 'end', () => this.#finish(run));
     }
   }
 
@@ -179,20 +189,36 @@ export class ShardActions implements FoldSink {
 
   judged(run: RunRecord, verdict: 'duplicate' | 'mismatch', of: RunId | undefined): void {
     if (!this.live) return;
+    const { tx } = run.facts;
+    const { parent } = run.begin;
     if (verdict === 'mismatch') {
       const message = `this id names run ${of ?? 'unknown'}, begun with another plan`;
-      return this.#tell(
-        run.facts.tx,
-        bodyOf(outcomeText(run, { status: 'mismatch', code: 'plan-differs', message })),
-      );
+      const outcome: OutcomeBody = { status: 'mismatch', code: 'plan-differs', message };
+      if (parent === undefined) return this.#tell(tx, bodyOf(outcomeText(run, outcome)));
+      return this.#inBackground(run, 'mismatch', () => this.#report(run, [parent], outcome));
     }
     this.#inBackground(run, 'duplicate', async () => {
       const { keys, pattern } = this.#shared;
-      const found = await keys.find(pattern, run.facts.tx);
-      // Without an outcome the run is still open, and tells its duplicates when it ends.
+      const found = await keys.find(pattern, tx);
+      // Without an outcome the run is still open, and tells its duplicates when it ends: it reads who they are after
+      // it has written the outcome here.
       if (found?.outcome === undefined) return;
-      this.#tell(run.facts.tx, bodyOf(JSON.stringify({ ...found.outcome, duplicate: true })));
+      const { outcome } = found;
+      if (parent !== undefined)
+        await this.#shared.children.report(parent, { pattern, tx, run: found.run, outcome });
+      else this.#tell(tx, bodyOf(JSON.stringify({ ...outcome, duplicate: true })));
     });
+  }
+
+  buried(run: RunRecord, dead: Buried): void {
+    if (!this.live) {
+      this.#moved.add(run);
+      return;
+    }
+    const stored = lettersOf(run, dead, this.#shard.shard).map(
+      (letter) => new Promise<void>((resolve) => this.#shared.deadLetter(letter, resolve)),
+    );
+    this.#graves.set(run, Promise.all([this.#graves.get(run), ...stored]));
   }
 
   armed(run: RunRecord, dueMs: number): void {
@@ -265,14 +291,39 @@ export class ShardActions implements FoldSink {
     this.#append(this.#decidedSubject, verdictNote(run, judged));
   }
 
-  /** Rule 7: the note that lets a run leave memory follows its key. */
-  async #storeOutcome(run: RunRecord): Promise<void> {
+  /**
+   * The note that lets a run leave memory follows whatever must not be lost with it: its dead letters, its key (Rule 7),
+   * and what its parents wait for, which are read only after the key tells everyone else how it ended.
+   */
+  async #finish(run: RunRecord): Promise<void> {
+    const { world } = this.#shared;
+    const outcome = endOf(run);
+    if (outcome === undefined) return;
+    await this.#graves.get(run);
+    const until = run.begin.id === 'own' && run.refusal === undefined ? await this.#storeKey(run) : undefined;
+    const { parent } = run.begin;
+    if (parent !== undefined) {
+      world.passing('c18');
+      await this.#report(run, [parent, ...run.parents], outcome);
+    }
+    const note = run.refusal === undefined ? outcomeNote(run, until) : refusalNote(run);
+    this.#append(this.#decidedSubject, note);
+  }
+
+  async #report(run: RunRecord, parents: readonly ParentRef[], outcome: OutcomeBody): Promise<void> {
+    const { pattern, tx, run: id } = run.facts;
+    const child = { pattern, tx, run: id, outcome };
+    await Promise.all(parents.map((parent) => this.#shared.children.report(parent, child)));
+  }
+
+  /** Resolves with the end of the id's dedup window. */
+  async #storeKey(run: RunRecord): Promise<number | undefined> {
     const { keys, pattern, dedupWindowMs } = this.#shared;
-    if (run.outcome === undefined || run.outcomeBody === undefined) return;
+    if (run.outcome === undefined || run.outcomeBody === undefined) return undefined;
     const until = run.outcome.time + dedupWindowMs;
     const outcome = outcomeEnvelope(run, run.outcomeBody);
     await keys.end({ pattern, outcome, plan: run.begin.plan, until });
-    this.#append(this.#decidedSubject, outcomeNote(run, until));
+    return until;
   }
 
   /** Retries for as long as this process lives: a successor would do the same from the log. */
@@ -282,7 +333,7 @@ export class ShardActions implements FoldSink {
       if (this.#closed) return;
       world.logger.warn(
         { err, tx: run.facts.tx, what },
-        'writing to the outcome bucket failed; trying again',
+        'what must precede a note was not stored; trying again',
       );
       world.clock.after(KEY_RETRY_MS, () => {
         if (!this.#closed) this.#inBackground(run, what, work);

@@ -5,7 +5,7 @@ import type { Reply } from '../reliability/barrier.ts';
 
 /** Made by `done`, `readOnly`, `refused`, `retry` and `heuristic`. */
 export type Answer =
-  | { readonly answer: 'done'; readonly output?: Json }
+  | { readonly answer: 'done'; readonly output?: Json; readonly expiresAtMs?: number }
   | { readonly answer: 'read-only' }
   | { readonly answer: 'refused'; readonly code: string; readonly message?: string }
   | {
@@ -22,10 +22,13 @@ export type Answer =
  * @param output JSON, at most 16 KiB encoded, integers within 2^53 (send larger ones as strings). Later steps may
  *   refer to it, and later phases of the step get it. An output outside these bounds is dropped with a warning: the
  *   effect has happened, so the report is still `done`, with code `output-dropped`.
+ * @param options.expiresAtMs of a reservation (3PS): when it ends by itself, in server time (`call.serverTimeMs` plus
+ *   its life). A run that has not executed by then turns back. A value that is no such time is dropped with a warning.
  */
-export const done = (output?: Json): Answer => ({
+export const done = (output?: Json, options: { readonly expiresAtMs?: number } = {}): Answer => ({
   answer: 'done',
   ...(output === undefined ? {} : { output }),
+  ...options,
 });
 
 /** A yes that changed nothing: 2PC sends this step neither commit nor abort. */
@@ -94,7 +97,7 @@ function read(value: unknown, warn: (problem: string) => void): Reply | undefine
   const fields: Readonly<Record<string, unknown>> = { ...value };
   switch (fields['answer']) {
     case 'done':
-      return doneReply(fields['output'], warn);
+      return { ...doneReply(fields['output'], warn), ...expiry(fields['expiresAtMs'], warn) };
     case 'read-only':
       return { answer: 'read-only' };
     case 'refused':
@@ -116,6 +119,14 @@ function doneReply(output: unknown, warn: (problem: string) => void): Reply {
   if (problem === undefined) return { answer: 'done', output: output as Json };
   warn(problem);
   return { answer: 'done', code: 'output-dropped', message: `the output ${problem}` };
+}
+
+function expiry(expiresAtMs: unknown, warn: (problem: string) => void): { readonly expiresAt?: number } {
+  if (expiresAtMs === undefined) return {};
+  if (Number.isSafeInteger(expiresAtMs) && (expiresAtMs as number) >= 0)
+    return { expiresAt: expiresAtMs as number };
+  warn('expiresAtMs must be whole milliseconds since the epoch');
+  return {};
 }
 
 function outputProblem(output: unknown): string | undefined {

@@ -41,6 +41,8 @@ interface Job {
 interface Item {
   readonly job: Job;
   readonly command: CommandEnvelope;
+  /** In its message. */
+  readonly index: number;
   /** Second delivery: what is called only after this one's report is stored. */
   readonly next: Item | undefined;
 }
@@ -142,20 +144,20 @@ export class Consumer {
     } else this.#bury(job, { index: 0, problem: `the body ${body.problem}`, data: delivery.data });
   }
 
-  #parse(job: Job, envelopes: readonly unknown[]): CommandEnvelope[] {
+  #parse(job: Job, envelopes: readonly unknown[]): Item[] {
     const { delivery } = job;
     const phase = parseCommandSubject(delivery.subject)?.phase;
-    const commands: CommandEnvelope[] = [];
+    const items: Item[] = [];
     for (const [index, value] of envelopes.entries()) {
       const parsed = readCommand(value, delivery.data.length);
       if (parsed.ok && parsed.envelope.phase === phase) {
-        commands.push(parsed.envelope);
+        items.push({ job, command: parsed.envelope, index, next: undefined });
         continue;
       }
       const problem = parsed.ok ? wrongPhase(parsed.envelope.phase, phase) : parsed.problem;
       this.#bury(job, { index, problem, data: letterData(value, delivery.data) });
     }
-    return commands;
+    return items;
   }
 
   #bury(
@@ -172,21 +174,18 @@ export class Consumer {
     );
   }
 
-  #dispatch(job: Job, commands: readonly CommandEnvelope[]): void {
+  #dispatch(job: Job, items: readonly Item[]): void {
     const { deliveries } = job.delivery;
     if (deliveries > 2) {
-      for (const command of commands) this.#isolate({ job, command, next: undefined });
+      for (const item of items) this.#isolate(item);
       return;
     }
     if (deliveries === 2) {
       // One by one, so that the third delivery knows: whatever has no report may be what kills its worker.
-      const first = commands.reduceRight<Item | undefined>(
-        (next, command) => ({ job, command, next }),
-        undefined,
-      );
+      const first = items.reduceRight<Item | undefined>((next, item) => ({ ...item, next }), undefined);
       if (first !== undefined) this.#queue.push(first);
     } else {
-      for (const command of commands) this.#queue.push({ job, command, next: undefined });
+      for (const item of items) this.#queue.push(item);
     }
     this.#pump();
   }
@@ -223,7 +222,8 @@ export class Consumer {
       this.#ask();
     };
     try {
-      executor.execute({ pattern, command, redelivered: job.delivery.deliveries > 1 }, onAnswer);
+      const { seq, deliveries } = job.delivery;
+      executor.execute({ pattern, command, redelivered: deliveries > 1, seq, index: item.index }, onAnswer);
     } catch (err) {
       logger.error({ err, tx: command.tx, step: command.step }, 'a command could not be executed');
       if (!call.answered) onAnswer(thrownReply(err));

@@ -1,10 +1,12 @@
 /** One command on one slot: handler, barrier and time limit. */
+import { position } from '../kernel/position.ts';
 import { isOpenPhase, isUndoPhase, type Pattern } from '../kernel/vocabulary.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Passing } from '../ports/crash-points.ts';
 import type { Logger } from '../ports/telemetry.ts';
 import type { CommandEnvelope } from '../protocol/envelopes.ts';
 import type { Barrier, Execution, GuardedCommand, Permit, Reply } from '../reliability/barrier.ts';
+import type { KvBarrier } from '../reliability/barrier-kv.ts';
 import { isTooOld, qualify, staleReply } from '../reliability/barrier-table.ts';
 import type { ServerClock } from './server-clock.ts';
 import { replyOf, thrownReply } from './worker-answers.ts';
@@ -15,6 +17,8 @@ export interface ExecutorOptions {
   /** Undefined: barrier `none`. */
   readonly barrier: Barrier | undefined;
   readonly barrierKeepMs: number;
+  /** 3PC: how long a step may stand without a word; undefined: for ever. */
+  readonly terminationTimeoutMs: number | undefined;
   readonly handlerTimeoutMs: number | undefined;
   readonly clock: Clock;
   readonly server: ServerClock;
@@ -29,6 +33,9 @@ export interface Task {
   readonly command: CommandEnvelope;
   /** The message that carried it was delivered before. */
   readonly redelivered: boolean;
+  /** Where the stream holds the command. */
+  readonly seq: number;
+  readonly index: number;
 }
 
 /** Node's timers hold no more; a limit beyond it is none. */
@@ -153,8 +160,20 @@ export class Executor {
   #guarded(task: Task, run: Run): Reply | Promise<Reply> {
     const { barrier, barrierKeepMs: keepMs, server } = this.#options;
     const { command, redelivered } = task;
-    const guarded: GuardedCommand = {
-      pattern: task.pattern,
+    const guarded = this.#guardedOf(task);
+    if (barrier !== undefined) return barrier.guard(guarded, run);
+    if (isOpenPhase(command.phase) && isTooOld(guarded, { serverMs: server.nowMs(), keepMs }))
+      return staleReply;
+    const reply = run.run({});
+    return reply instanceof Promise
+      ? reply.then((value) => qualify(value, redelivered))
+      : qualify(reply, redelivered);
+  }
+
+  #guardedOf({ pattern, command, redelivered, seq, index }: Task): GuardedCommand {
+    const waitMs = pattern === '3pc' ? this.#options.terminationTimeoutMs : undefined;
+    return {
+      pattern,
       tx: command.tx,
       run: command.run,
       step: command.step,
@@ -163,14 +182,44 @@ export class Executor {
       since: command.since,
       ran: command.ran === true,
       redelivered,
+      standing: waitMs === undefined ? undefined : { at: position(seq, index), waitMs },
     };
-    if (barrier !== undefined) return barrier.guard(guarded, run);
-    if (isOpenPhase(command.phase) && isTooOld(guarded, { serverMs: server.nowMs(), keepMs }))
-      return staleReply;
-    const reply = run.run({});
-    return reply instanceof Promise
-      ? reply.then((value) => qualify(value, redelivered))
-      : qualify(reply, redelivered);
+  }
+
+  /**
+   * 3PC: the participant's own end of the step that `command` stands for. Never rejects.
+   *
+   * @returns what to report in the name of `command`; undefined: nothing, it is looked at again later.
+   */
+  async end(
+    command: CommandEnvelope,
+    phase: 'abort' | 'commit',
+    barrier: Pick<KvBarrier, 'end'>,
+  ): Promise<Reply | undefined> {
+    const { due: _due, output: _output, ...rest } = command;
+    const ending: CommandEnvelope = {
+      ...rest,
+      phase,
+      attempt: 1,
+      ...(phase === 'abort' ? { ran: true } : {}),
+    };
+    const task: Task = { pattern: '3pc', command: ending, redelivered: false, seq: 0, index: 0 };
+    const handler = this.#handlerOf(ending);
+    if (handler === undefined) return undefined;
+    const { clock, handlerTimeoutMs, logger } = this.#options;
+    const run = new Run(task, handler, this.#options);
+    const giveUp = (): void => run.abandon(new Error('the time for this call is up'));
+    const timer = handlerTimeoutMs === undefined ? undefined : clock.after(handlerTimeoutMs, giveUp);
+    this.#running.add(run);
+    try {
+      return await barrier.end(this.#guardedOf(task), run);
+    } catch (err) {
+      logger.warn({ err, ...run.names }, 'a step could not be ended without its coordinator');
+      return undefined;
+    } finally {
+      timer?.cancel();
+      this.#running.delete(run);
+    }
   }
 
   #handlerOf({ action, phase }: CommandEnvelope): Handler | undefined {

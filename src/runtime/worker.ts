@@ -1,17 +1,19 @@
 /** The participant worker: pulls commands, runs handlers behind the barrier, reports (DESIGN §4, "Workers"). */
 import { isId, isParticipant } from '../kernel/ids.ts';
-import { streamOf, subjects } from '../kernel/subjects.ts';
+import { streamOf, subjects, type Subject } from '../kernel/subjects.ts';
 import { isOpenPhase, PATTERNS, PHASES, type Pattern, type Phase } from '../kernel/vocabulary.ts';
 import { PhasorError } from '../errors/phasor-error.ts';
 import type { Timeout } from '../ports/clock.ts';
 import type { World } from '../ports/world.ts';
 import { barrierBucket, type Barrier } from '../reliability/barrier.ts';
 import { KvBarrier } from '../reliability/barrier-kv.ts';
+import type { Termination } from '../reliability/termination.ts';
 import { ServerClock } from './server-clock.ts';
 import { handlerName, type Action } from './worker-call.ts';
 import { Consumer } from './worker-consumer.ts';
 import { Executor } from './worker-execute.ts';
 import { Reports } from './worker-reports.ts';
+import { openTermination } from './worker-termination.ts';
 
 export interface WorkerOptions {
   /** The service role, `[a-z][a-z0-9-]{0,31}`, shared by all its worker processes. */
@@ -27,7 +29,7 @@ export interface WorkerOptions {
    * an adapter, written in the participant's own transaction.
    */
   readonly barrier: 'kv' | 'none' | Barrier;
-  /** Default: the patterns whose phases the handlers serve. */
+  /** Default: those that some action has the handlers for. */
   readonly patterns?: readonly Pattern[];
   /** Calls at once, per pattern: of phases that begin work, and of those that finish or undo. Default: 64 each. */
   readonly concurrency?: { readonly open?: number; readonly close?: number };
@@ -40,6 +42,14 @@ export interface WorkerOptions {
   readonly handlerTimeoutMs?: number;
   /** Life of a barrier record after its last write; acts older than half of it are not begun. Default: 7 days. */
   readonly barrierKeepMs?: number;
+  /**
+   * 3PC with barrier `kv`: how long a step that was prepared or precommitted waits for its coordinator before the
+   * participant ends it on its own: abort from prepared, commit from precommitted. From 1_000 to half of
+   * `barrierKeepMs`. Keep it well above the plan's deadlines for prepare and precommit together, and the same in every
+   * worker of every participant: an own end while the coordinator is merely slow can split the transaction.
+   * Default: 60_000.
+   */
+  readonly terminationTimeoutMs?: number;
   /** Replicas of the barrier's bucket when it is first made. Default: the server's. */
   readonly replicas?: number;
 }
@@ -63,17 +73,29 @@ const PATTERN_PHASES: Readonly<Record<Pattern, readonly Phase[]>> = {
   '3ps': ['reserve', 'validate', 'execute', 'release', 'compensate'],
   eventual: ['execute', 'confirm'],
 };
-/** Handlers that tell a pattern apart; the others occur in several. */
-const TELLING: readonly (readonly [Phase, Pattern])[] = [
-  ['precommit', '3pc'],
-  ['commit-one-phase', '2pc'],
-  ['verify', '2ps'],
-  ['cancel', '2ps'],
-  ['reserve', '3ps'],
-  ['validate', '3ps'],
-  ['release', '3ps'],
-  ['confirm', 'eventual'],
-];
+/** What an action must have a handler for to take part in a pattern. */
+const NEEDED: Readonly<Record<Pattern, readonly (keyof Action)[]>> = {
+  '2pc': ['prepare', 'commit'],
+  '3pc': ['prepare', 'precommit', 'commit'],
+  saga: ['execute'],
+  '2ps': ['prepare', 'execute'],
+  '3ps': ['reserve', 'execute'],
+  eventual: ['execute'],
+};
+type Side = 'open' | 'close';
+const SIDES: readonly Side[] = ['open', 'close'];
+function consumerNames(
+  pattern: Pattern,
+  participant: string,
+  side: Side,
+): { readonly durable: string; readonly filters: readonly Subject[] } {
+  const phases = PATTERN_PHASES[pattern].filter((phase) => isOpenPhase(phase) === (side === 'open'));
+  return {
+    durable: `${pattern}-${participant}-${side}`,
+    filters: phases.map((phase) => subjects.command(pattern, participant, phase)),
+  };
+}
+
 const DAY_MS = 86_400_000;
 const DEFAULT_DRAIN_MS = 25_000;
 
@@ -118,6 +140,7 @@ class RunningWorker implements Worker {
   #barrier: Barrier | undefined;
   #executor: Executor | undefined;
   #ticker: Timeout | undefined;
+  #termination: Termination | undefined;
   #drained: Promise<void> | undefined;
 
   constructor(world: World, settings: Settings) {
@@ -131,9 +154,11 @@ class RunningWorker implements Worker {
 
   async start(): Promise<void> {
     const { clock, logger, passing } = this.#world;
-    const { actions, barrierKeepMs, handlerTimeoutMs, patterns } = this.#settings;
+    const { actions, barrierKeepMs, handlerTimeoutMs, patterns, terminationTimeoutMs } = this.#settings;
     this.#barrier = await this.#openBarrier();
+    const kv = this.#barrier instanceof KvBarrier ? this.#barrier : undefined;
     const executor = new Executor({
+      terminationTimeoutMs: kv === undefined ? undefined : terminationTimeoutMs,
       actions,
       barrier: this.#barrier,
       barrierKeepMs,
@@ -156,6 +181,18 @@ class RunningWorker implements Worker {
       await this.drain({ timeoutMs: 0 });
       throw error;
     }
+    this.#termination =
+      kv === undefined || !patterns.includes('3pc')
+        ? undefined
+        : openTermination(this.#world, {
+            barrier: kv,
+            executor,
+            reports: this.#reports,
+            server: this.#server,
+            timeoutMs: terminationTimeoutMs,
+            consumers: SIDES.map((side) => consumerNames('3pc', this.participant, side)),
+          });
+    this.#termination?.start();
     logger.info({ patterns, barrier: this.#barrier?.name ?? 'none' }, 'worker started');
   }
 
@@ -188,7 +225,7 @@ class RunningWorker implements Worker {
   }
 
   async #finish(): Promise<'finished'> {
-    await Promise.all(this.#consumers.map((consumer) => consumer.stop()));
+    await Promise.all([this.#termination?.close(), ...this.#consumers.map((consumer) => consumer.stop())]);
     await Promise.all(this.#consumers.map((consumer) => consumer.idle()));
     return 'finished';
   }
@@ -225,14 +262,12 @@ class RunningWorker implements Worker {
     return asking;
   }
 
-  #consumer(pattern: Pattern, side: 'open' | 'close', executor: Executor): Consumer {
+  #consumer(pattern: Pattern, side: Side, executor: Executor): Consumer {
     const { participant, concurrency, ackWaitMs } = this.#settings;
     const { work, logger, passing } = this.#world;
-    const phases = PATTERN_PHASES[pattern].filter((phase) => isOpenPhase(phase) === (side === 'open'));
     return new Consumer({
       pattern,
-      durable: `${pattern}-${participant}-${side}`,
-      filters: phases.map((phase) => subjects.command(pattern, participant, phase)),
+      ...consumerNames(pattern, participant, side),
       slots: concurrency[side],
       ackWaitMs,
       work,
@@ -269,6 +304,7 @@ function settingsOf(options: WorkerOptions): Settings {
   const settings: Settings = {
     ackWaitMs: 30_000,
     barrierKeepMs: 7 * DAY_MS,
+    terminationTimeoutMs: Math.min(60_000, Math.floor((options.barrierKeepMs ?? 7 * DAY_MS) / 2)),
     ...options,
     patterns: options.patterns ?? servedPatterns(options.actions),
     concurrency: { open: options.concurrency?.open ?? 64, close: options.concurrency?.close ?? 64 },
@@ -279,14 +315,11 @@ function settingsOf(options: WorkerOptions): Settings {
 }
 
 function servedPatterns(actions: Readonly<Record<string, Action>>): Pattern[] {
-  const all = Object.values(actions).map((action) => {
-    const has = (phase: Phase): boolean => action[handlerName(phase)] !== undefined;
-    const told: Pattern[] = TELLING.filter(([phase]) => has(phase)).map(([, pattern]) => pattern);
-    if (has('prepare') && has('commit') && !has('precommit')) told.push('2pc');
-    if (has('execute') && !told.some((pattern) => pattern !== '2pc' && pattern !== '3pc')) told.push('saga');
-    return told;
-  });
-  return PATTERNS.filter((pattern) => all.some((told) => told.includes(pattern)));
+  const served = (pattern: Pattern): boolean =>
+    Object.values(actions).some((action) =>
+      NEEDED[pattern].every((handler) => action[handler] !== undefined),
+    );
+  return PATTERNS.filter(served);
 }
 
 function problemOf(settings: Settings): string | undefined {
@@ -308,11 +341,16 @@ function problemOf(settings: Settings): string | undefined {
   if (patterns.length === 0) return 'patterns: the handlers serve none; name them';
   const unknown = patterns.find((pattern) => !PATTERNS.includes(pattern));
   if (unknown !== undefined) return `patterns: there is no pattern ${JSON.stringify(unknown)}`;
-  if (patterns.includes('3pc') && barrier === 'none') return 'barrier: 3pc needs a durable one';
+  if (patterns.includes('3pc') && barrier === 'none')
+    return 'barrier: 3pc needs a durable one, none keeps no record to end a step from when its coordinator is silent';
   return (
     numberProblem('concurrency.open', concurrency.open, { min: 1, max: 100_000 }) ??
     numberProblem('concurrency.close', concurrency.close, { min: 1, max: 100_000 }) ??
     numberProblem('ackWaitMs', settings.ackWaitMs, { min: 100, max: 3_600_000 }) ??
+    numberProblem('terminationTimeoutMs', settings.terminationTimeoutMs, {
+      min: 1_000,
+      max: settings.barrierKeepMs / 2,
+    }) ??
     numberProblem('barrierKeepMs', settings.barrierKeepMs, { min: 60_000, max: 365 * DAY_MS }) ??
     (settings.handlerTimeoutMs === undefined
       ? undefined

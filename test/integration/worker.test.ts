@@ -289,11 +289,29 @@ describe('options', () => {
     expect((error as PhasorError).what).toContain(`${name}:`);
   });
 
-  it('default to the patterns that the handlers serve', async () => {
+  it.each([
+    [['prepare', 'commit', 'abort'], ['2pc']],
+    [
+      ['prepare', 'precommit', 'commit', 'abort'],
+      ['2pc', '3pc'],
+    ],
+    [
+      ['execute', 'compensate'],
+      ['saga', 'eventual'],
+    ],
+    [
+      ['prepare', 'commit', 'abort', 'execute', 'compensate'],
+      ['2pc', 'saga', '2ps', 'eventual'],
+    ],
+    [
+      ['reserve', 'validate', 'execute', 'release'],
+      ['saga', '3ps', 'eventual'],
+    ],
+  ] as const)('default to the patterns that an action serves: %j', async (phases, patterns) => {
     bank = await world.participant('saga');
     const handler = (): void => {};
-    const both = { prepare: handler, commit: handler, abort: handler, execute: handler, compensate: handler };
-    const { worker } = await bank.worker({ barrier: 'none', actions: { charge: both } });
-    expect(worker.patterns).toEqual(['2pc', 'saga']);
+    const charge = Object.fromEntries(phases.map((phase) => [phase, handler]));
+    const { worker } = await bank.worker({ barrier: 'kv', actions: { charge } });
+    expect(worker.patterns).toEqual(patterns);
   });
 });

@@ -14,7 +14,13 @@ import { eventually } from '../kit/eventually.ts';
 import { FRESH, T0, twoSteps } from '../kit/fold-rig.ts';
 import { CountingRandom, HandClock, settled } from '../kit/hand-clock.ts';
 
-const FACTS = { pattern: '2pc', shard: 0, shards: 1, duplicateWindowMs: 120_000 } as const;
+const FACTS = {
+  pattern: '2pc',
+  shard: 0,
+  shards: 1,
+  duplicateWindowMs: 120_000,
+  dedupWindowMs: 86_400_000,
+} as const;
 const MSG_ID = new Map([['Nats-Msg-Id', 'x']]);
 
 class Shard {

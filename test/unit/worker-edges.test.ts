@@ -46,6 +46,7 @@ function given({ actions, barrier, serverMs }: Told = {}) {
     actions: actions ?? { charge: { execute: ({ tx }) => void calls.push(tx) } },
     barrier,
     barrierKeepMs: 604_800_000,
+    terminationTimeoutMs: undefined,
     handlerTimeoutMs: undefined,
     clock,
     server,
@@ -60,7 +61,7 @@ function given({ actions, barrier, serverMs }: Told = {}) {
   const executor = new Executor(options);
   const execute = async (fields: Partial<CommandEnvelope>): Promise<Reply | undefined> => {
     let reply: Reply | undefined;
-    const task = { pattern: 'saga', redelivered: false, command: command(fields) } as const;
+    const task = { pattern: 'saga', redelivered: false, seq: 1, index: 0, command: command(fields) } as const;
     executor.execute(task, (answer) => (reply = answer));
     await settled();
     return reply;

@@ -21,6 +21,15 @@ export interface SagaStepOptions<Earlier extends string> extends StepOptions {
   readonly after?: readonly Earlier[];
 }
 
+/** A child that can be compensated names the transaction that undoes it; a pivot or retriable one does not. */
+export type ChildOptions<Earlier extends string> = Pick<StepOptions, 'retry' | 'undoRetry' | 'deadline'> & {
+  readonly child: BuiltPlan<Pattern>;
+  readonly after?: readonly Earlier[];
+} & (
+    | { readonly undo: BuiltPlan<Pattern>; readonly kind?: undefined }
+    | { readonly undo?: undefined; readonly kind: 'pivot' | 'retriable' }
+  );
+
 export type PlanOptions = Pick<Plan, 'deadlines' | 'retry' | 'undoRetry'>;
 
 export interface BuiltPlan<P extends Pattern> {
@@ -50,7 +59,30 @@ export const from = (step: string, pointer = ''): { readonly $from: string } => 
 export const saga = (name: string): SagaBuilder => new SagaBuilder(name, []);
 
 /** 2PC: every step is prepared in parallel, then all commit or all abort. */
-export const twoPhaseCommit = (name: string): TwoPhaseCommitBuilder => new TwoPhaseCommitBuilder(name, []);
+export const twoPhaseCommit = (name: string): StepsBuilder<'2pc'> => new StepsBuilder('2pc', name, []);
+
+/** 3PC: as 2PC, with `precommit` between votes and commit; participants end it themselves when nobody speaks. */
+export const threePhaseCommit = (name: string): StepsBuilder<'3pc'> => new StepsBuilder('3pc', name, []);
+
+/**
+ * 2PS: every step is prepared in parallel, then every step is executed in parallel; undone when one fails.
+ *
+ * @example
+ * const order = twoPhaseSaga('order')
+ *   .step('pay', { participant: 'payment', action: 'charge', input: { amount: 4_200 } })
+ *   .step('ship', { participant: 'shipping', action: 'ship' })
+ *   .gate({ signal: 'approval' })
+ *   .eventually('mail', { participant: 'mailer', action: 'confirm-order' })
+ *   .build();
+ */
+export const twoPhaseSaga = (name: string): TwoPhaseSagaBuilder =>
+  new TwoPhaseSagaBuilder({ name, steps: [] });
+
+/** 3PS: each step reserves, then validates at its own pace; nothing executes until all have validated. */
+export const threePhaseSaga = (name: string): StepsBuilder<'3ps'> => new StepsBuilder('3ps', name, []);
+
+/** 0.5PS: durable fire and forget; each step is executed until it is taken, whatever becomes of the others. */
+export const eventual = (name: string): EventualBuilder => new EventualBuilder({ name, steps: [] });
 
 /** Immutable: every method returns another builder. */
 export class SagaBuilder<Steps extends string = never> {
@@ -74,6 +106,17 @@ export class SagaBuilder<Steps extends string = never> {
     return this.#with({ ...stepOf(step, options), kind: 'retriable' });
   }
 
+  /** Another transaction as a step: its end is the step's answer. */
+  child<N extends string>(step: N, options: ChildOptions<Steps>): SagaBuilder<Steps | N> {
+    const { child, undo, kind, after, ...rest } = options;
+    return this.#with({
+      ...stepOf(step, { ...rest, ...CHILD, ...(after === undefined ? {} : { after }) }),
+      child: nested(child),
+      ...(undo === undefined ? {} : { undoChild: nested(undo) }),
+      ...(kind === undefined ? {} : { kind }),
+    });
+  }
+
   build(options: PlanOptions = {}): BuiltPlan<'saga'> {
     return { pattern: 'saga', plan: { name: this.name, steps: [...this.steps], ...options } };
   }
@@ -84,18 +127,87 @@ export class SagaBuilder<Steps extends string = never> {
 }
 
 /** Immutable: every method returns another builder. */
-export class TwoPhaseCommitBuilder {
+export class StepsBuilder<P extends Pattern> {
   constructor(
+    private readonly pattern: P,
     private readonly name: string,
     private readonly steps: readonly PlanStep[],
   ) {}
 
-  step(step: string, options: StepOptions): TwoPhaseCommitBuilder {
-    return new TwoPhaseCommitBuilder(this.name, [...this.steps, stepOf(step, options)]);
+  step(step: string, options: StepOptions): StepsBuilder<P> {
+    return new StepsBuilder(this.pattern, this.name, [...this.steps, stepOf(step, options)]);
   }
 
-  build(options: PlanOptions = {}): BuiltPlan<'2pc'> {
-    return { pattern: '2pc', plan: { name: this.name, steps: [...this.steps], ...options } };
+  build(options: PlanOptions = {}): BuiltPlan<P> {
+    return { pattern: this.pattern, plan: { name: this.name, steps: [...this.steps], ...options } };
+  }
+}
+
+/** What opens the gate of a 2PS; with both, both are needed. */
+export interface GateOptions {
+  /** The signal whose `approve` opens it; its `reject` turns the run back at once. */
+  readonly signal?: string;
+  /** Milliseconds from when every step is prepared, at most 30 days. */
+  readonly delayMs?: number;
+}
+
+/** Immutable: every method returns another builder. */
+export class TwoPhaseSagaBuilder {
+  constructor(private readonly plan: Plan) {}
+
+  step(step: string, options: StepOptions): TwoPhaseSagaBuilder {
+    return this.#with({ steps: [...this.plan.steps, stepOf(step, options)] });
+  }
+
+  /** 2PS-OV: once all are prepared the run waits here, then every step is verified, then executed. */
+  gate({ signal, delayMs }: GateOptions): TwoPhaseSagaBuilder {
+    return this.#with({
+      gate: {
+        ...(signal === undefined ? {} : { signal }),
+        ...(delayMs === undefined ? {} : { delay: delayMs }),
+      },
+    });
+  }
+
+  /** 1.5PS: follows as a 0.5PS once every critical step is done. The caller does not wait for it. */
+  eventually(step: string, options: StepOptions): TwoPhaseSagaBuilder {
+    return this.#with({ eventual: [...(this.plan.eventual ?? []), stepOf(step, options)] });
+  }
+
+  build(options: PlanOptions = {}): BuiltPlan<'2ps'> {
+    return { pattern: '2ps', plan: { ...this.plan, ...options } };
+  }
+
+  #with(more: Partial<Plan>): TwoPhaseSagaBuilder {
+    return new TwoPhaseSagaBuilder({ ...this.plan, ...more });
+  }
+}
+
+/** Immutable: every method returns another builder. */
+export class EventualBuilder {
+  constructor(private readonly plan: Plan) {}
+
+  step(step: string, options: StepOptions): EventualBuilder {
+    return new EventualBuilder({ ...this.plan, steps: [...this.plan.steps, stepOf(step, options)] });
+  }
+
+  /**
+   * Each step that was taken is sent a `confirm`, too.
+   *
+   * @param withinMs when a confirm without an answer waits for a person.
+   */
+  confirm(withinMs: number): EventualBuilder {
+    const deadlines = { ...this.plan.deadlines, confirm: { lower: withinMs } };
+    return new EventualBuilder({ ...this.plan, deadlines });
+  }
+
+  build(options: PlanOptions = {}): BuiltPlan<'eventual'> {
+    const deadlines = { ...this.plan.deadlines, ...options.deadlines };
+    const plan = { ...this.plan, ...options };
+    return {
+      pattern: 'eventual',
+      plan: Object.keys(deadlines).length === 0 ? plan : { ...plan, deadlines },
+    };
   }
 }
 
@@ -103,3 +215,7 @@ function stepOf(step: string, options: SagaStepOptions<string>): PlanStep {
   const { after, ...rest } = options;
   return { step, ...rest, ...(after === undefined ? {} : { after: [...after] }) };
 }
+
+/** No command goes to a child's participant: the names only have to be there. */
+const CHILD = { participant: 'child', action: 'begin' } as const;
+const nested = ({ pattern, plan }: BuiltPlan<Pattern>): Json => ({ pattern, plan });
