@@ -1,9 +1,8 @@
 /** The logs of several patterns, replayed for a command. */
 import { ulidTimeMs } from '../kernel/ids.ts';
-import type { Pattern } from '../kernel/vocabulary.ts';
+import { PATTERNS, type Pattern } from '../kernel/vocabulary.ts';
 import { PhasorError } from '../errors/phasor-error.ts';
 import type { World } from '../ports/world.ts';
-import { RUNNABLE_PATTERNS } from '../protocol/registry.ts';
 import { replayLog, type AuditProblem, type Story } from '../runtime/audit.ts';
 
 /** How far a client's clock, in the id it made, may be from the server's. */
@@ -27,7 +26,7 @@ export async function replayAll(world: World, choices: ReplayChoices): Promise<v
   const sinceMs = choices.sinceMs ?? (born === undefined ? undefined : Math.max(0, born - CLOCK_SLACK_MS));
   let missing: PhasorError | undefined;
   let replayed = 0;
-  for (const pattern of runnable(choices.patterns)) {
+  for (const pattern of choices.patterns ?? PATTERNS) {
     try {
       await replayLog(world, {
         pattern,
@@ -45,11 +44,4 @@ export async function replayAll(world: World, choices: ReplayChoices): Promise<v
     }
   }
   if (replayed === 0 && missing !== undefined) throw missing;
-}
-
-function runnable(asked: readonly Pattern[] | undefined): readonly Pattern[] {
-  const unknown = asked?.find((pattern) => !RUNNABLE_PATTERNS.includes(pattern));
-  if (unknown === undefined) return asked ?? RUNNABLE_PATTERNS;
-  const what = `--pattern: this version has no machine for ${unknown}, only for ${RUNNABLE_PATTERNS.join(', ')}`;
-  throw new PhasorError('CONFIG_INVALID', what, { option: 'pattern' });
 }

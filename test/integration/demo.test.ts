@@ -59,6 +59,11 @@ describe('the demo', () => {
         scenario('order-completes', 'saga', 'completed'),
         scenario('order-compensated', 'saga', 'compensated'),
         scenario('coordinator-killed', '2pc', 'committed'),
+        scenario('high-value-transfer', '3pc', 'committed'),
+        scenario('order-approved', '2ps', 'completed'),
+        scenario('order-confirmed-at-once', '2ps', 'completed'),
+        scenario('flash-sale', '3ps', 'completed'),
+        scenario('news-taken', 'eventual', 'completed'),
       ],
       bulk: {
         count: 2_000,

@@ -12,6 +12,7 @@ import { encodeEnvelope, joinBody } from '../../protocol/codec.ts';
 import { operatorSchemas } from '../../protocol/envelopes.ts';
 import { ENVELOPE_VERSION } from '../../protocol/limits.ts';
 import type { Story } from '../../runtime/audit.ts';
+import type { Globals } from '../globals.ts';
 import { integer, label, patterns, since, txId, type Label } from '../arguments.ts';
 import type { Cli } from '../cli.ts';
 import { printable } from '../output.ts';
@@ -19,10 +20,12 @@ import { replayAll } from '../replay.ts';
 import { stateOf, storyJson, storyLines, tookMs } from '../story.ts';
 
 export function addTx(program: Command, cli: Cli): void {
-  const tx = program.command('tx').description('look at transactions, and cancel them');
+  const tx = program.command('tx').description('look at transactions, and step in');
   addList(tx, cli);
   addShow(tx, cli);
   addCancel(tx, cli);
+  addKill(tx, cli);
+  addSignal(tx, cli);
 }
 
 interface ListChoices {
@@ -172,18 +175,24 @@ async function storiesOf(
   throw new PhasorError('TX_NOT_FOUND', `no transaction ${id} in the logs`, { tx: id });
 }
 
-interface CancelChoices extends OneChoices {
+interface OperatorChoices extends OneChoices {
   readonly reason: string;
   readonly by?: string;
 }
 
-function addCancel(tx: Command, cli: Cli): void {
-  tx.command('cancel')
-    .description('ask a transaction to end without effect, as an operator')
+function operatorCommand(tx: Command, usage: { name: string; description: string }): Command {
+  return tx
+    .command(usage.name)
+    .description(usage.description)
     .addArgument(idArgument())
     .requiredOption('--reason <text>', 'why; it is kept in the log')
     .option('--by <person>', 'who asks (default: the user of this system)')
-    .option('--pattern <name>', 'in this pattern; needed when the id is open in several', patterns)
+    .option('--pattern <name>', 'in this pattern; needed when the id is open in several', patterns);
+}
+
+function addCancel(tx: Command, cli: Cli): void {
+  const description = 'ask a transaction to end without effect: what was done is undone';
+  operatorCommand(tx, { name: 'cancel', description })
     .addHelpText(
       'after',
       `
@@ -193,15 +202,73 @@ Example:
   $ phasor tx cancel order-4711 --reason "customer called"`,
     )
     .action(
-      cli.action<CancelChoices>(async ({ options, args: [id = ''] }) => {
-        const stored = await cli.withWorld(options, async (world) => {
-          const stories = await storiesOf(world, cli, { id, ...options });
-          return appendCancel(world, theOpenOne(stories, id), options);
-        });
-        if (options.json === true) await cli.out.json(stored);
-        else await cli.out.line(`cancel of ${id} stored at ${stored.stream} ${stored.seq}`);
-      }),
+      cli.action<OperatorChoices>(({ options, args: [id = ''] }) =>
+        operate(cli, { id, action: 'cancel', fields: {}, ...options }),
+      ),
     );
+}
+
+function addKill(tx: Command, cli: Cli): void {
+  const description = 'end a transaction where it stands: nothing is undone, nothing more is sent';
+  operatorCommand(tx, { name: 'kill', description })
+    .addHelpText(
+      'after',
+      `
+For what nothing else can end: what its participants have done stays done, and is no longer looked after. A cancel
+undoes; this does not.
+
+Example:
+  $ phasor tx kill order-4711 --reason "settled by hand, ticket 812"`,
+    )
+    .action(
+      cli.action<OperatorChoices>(({ options, args: [id = ''] }) =>
+        operate(cli, { id, action: 'kill', fields: {}, ...options }),
+      ),
+    );
+}
+
+interface SignalChoices extends OperatorChoices {
+  readonly name: string;
+}
+
+const VERDICTS = ['approve', 'reject'];
+
+function addSignal(tx: Command, cli: Cli): void {
+  operatorCommand(tx, { name: 'signal', description: 'approve or reject what waits at a gate' })
+    .addArgument(new Argument('<verdict>', 'what the person decided').choices(VERDICTS))
+    .option('--name <signal>', 'the signal that its plan names', 'approval')
+    .addHelpText(
+      'after',
+      `
+The first signal of a name counts, also when it comes before the run has reached its gate.
+
+Example:
+  $ phasor tx signal order-4711 approve --reason "checked with the customer"`,
+    )
+    .action(
+      cli.action<SignalChoices>(({ options, args: [id = '', verdict = ''] }) =>
+        operate(cli, { id, action: 'signal', fields: { name: options.name, verdict }, ...options }),
+      ),
+    );
+}
+
+type Action = 'cancel' | 'kill' | 'signal';
+
+interface Operation extends OperatorChoices {
+  readonly id: string;
+  readonly action: Action;
+  /** Besides identity, person and reason. */
+  readonly fields: object;
+}
+
+async function operate(cli: Cli, operation: Operation & Globals): Promise<void> {
+  const { id, action } = operation;
+  const stored = await cli.withWorld(operation, async (world) => {
+    const stories = await storiesOf(world, cli, operation);
+    return append(world, theOpenOne(stories, id), operation);
+  });
+  if (operation.json === true) await cli.out.json(stored);
+  else await cli.out.line(`${action} of ${id} stored at ${stored.stream} ${stored.seq}`);
 }
 
 function theOpenOne(stories: readonly Story[], id: string): Story {
@@ -226,18 +293,18 @@ interface Stored {
   readonly seq: number;
 }
 
-async function appendCancel(
+async function append(
   world: World,
   { pattern, tx, run }: Story,
-  { reason, by = userInfo().username }: CancelChoices,
+  { action, fields, reason, by = userInfo().username }: Operation,
 ): Promise<Stored> {
-  const envelope = operatorSchemas.cancel.safeParse({ v: ENVELOPE_VERSION, tx, run, by, reason });
+  const envelope = operatorSchemas[action].safeParse({ v: ENVELOPE_VERSION, tx, run, by, reason, ...fields });
   if (!envelope.success) {
-    const fields = envelope.error.issues.map(({ path, message }) => `--${path.join('.')}: ${message}`);
-    throw new PhasorError('CONFIG_INVALID', fields.join('; '), { option: 'reason' });
+    const problems = envelope.error.issues.map(({ path, message }) => `--${path.join('.')}: ${message}`);
+    throw new PhasorError('CONFIG_INVALID', problems.join('; '), { option: 'reason' });
   }
   const { shards } = await world.log.state(streamOf(pattern));
-  const subject = subjects.input(pattern, 'operator', 'cancel', shardOf(tx, shards));
+  const subject = subjects.input(pattern, 'operator', action, shardOf(tx, shards));
   const { seq } = await world.log.append(subject, joinBody([encodeEnvelope(envelope.data)]));
   return { tx, pattern, run, stream: streamOf(pattern), seq };
 }
