@@ -8,8 +8,10 @@ import { parseArgs } from 'node:util';
 import { storyLines } from '../src/cli/story.ts';
 import { runBulk, type Bulk } from './demo/bulk.ts';
 import { count, Narrator, rupees } from './demo/narrator.ts';
+import * as sagas from './demo/sagas.ts';
 import * as scenarios from './demo/scenarios.ts';
 import { setStage, type Stage } from './demo/stage.ts';
+import { storyOf, type Scenario } from './demo/stagecraft.ts';
 
 const USAGE = `Usage: npm run demo [-- options]
 
@@ -51,18 +53,23 @@ async function play(
   narrator.note(`nats-server ${server.version} at ${server.url}, a coordinator, and a process for each of`);
   narrator.note(scenarios.cast(stage));
   const before = await scenarios.balance(stage);
-  const played: scenarios.Scenario[] = [];
+  const played: Scenario[] = [];
   for (const scenario of [
     scenarios.commits,
     scenarios.aborts,
     scenarios.orderCompletes,
     scenarios.orderCompensated,
     scenarios.coordinatorKilled,
+    scenarios.highValue,
+    sagas.approval,
+    sagas.promptly,
+    sagas.sale,
+    sagas.newsletter,
   ]) {
     run.signal.throwIfAborted();
     played.push(await scenario(stage, narrator));
   }
-  narrator.title(`6. ${count(TRANSFERS)} random transfers at once: phasor run transfers.ndjson`);
+  narrator.title(`11. ${count(TRANSFERS)} random transfers at once: phasor run transfers.ndjson`);
   const { seed, signal } = run;
   const bulk = await runBulk({ url: server.url, accounts: stage.crowd, count: TRANSFERS, seed, signal });
   narrator.verdict(
@@ -72,7 +79,11 @@ async function play(
   narrator.note(
     `${count(bulk.txPerSecond)} transactions per second, on this machine, all processes together`,
   );
-  await showTimeline(stage, narrator, played.at(-1));
+  await showTimeline(
+    stage,
+    narrator,
+    played.find(({ name }) => name === 'coordinator-killed'),
+  );
   const after = await scenarios.balance(stage);
   const balanced = before.money === after.money && after.held === 0;
   narrator.title('The books');
@@ -91,13 +102,9 @@ async function play(
 const isComplete = ({ count: ended, committed, aborted }: Bulk): boolean =>
   ended === TRANSFERS && committed + aborted === TRANSFERS && committed > 0;
 
-async function showTimeline(
-  stage: Stage,
-  narrator: Narrator,
-  scenario: scenarios.Scenario | undefined,
-): Promise<void> {
+async function showTimeline(stage: Stage, narrator: Narrator, scenario: Scenario | undefined): Promise<void> {
   if (scenario === undefined) return;
-  const story = await scenarios.storyOf(stage, scenario);
+  const story = await storyOf(stage, scenario);
   narrator.title('What the streams say about the transaction whose coordinator was killed');
   for (const line of story === undefined ? [] : storyLines(story)) narrator.line(line);
 }

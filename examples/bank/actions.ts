@@ -9,7 +9,7 @@ interface Input {
 
 const ACCOUNT = /^[a-z0-9][a-z0-9-]{0,63}$/;
 
-/** The two things this bank does, in 2PC (prepare, commit, abort) and in sagas (execute, compensate). */
+/** The two things this bank does, in 2PC and 3PC (prepare, commit, abort) and in sagas (execute, compensate). */
 export function bankActions(ledger: Ledger): Readonly<Record<'credit' | 'debit', Action>> {
   return { credit: action(ledger, 1), debit: action(ledger, -1) };
 }
@@ -28,6 +28,8 @@ function action(ledger: Ledger, sign: 1 | -1): Action {
     };
   return {
     prepare: handler('prepare'),
+    // 3PC: the money is held already; Phasor's barrier remembers that there is no way back.
+    precommit: () => undefined,
     commit: handler('commit'),
     commitOnePhase: handler('commitOnePhase'),
     abort: handler('abort'),

@@ -1,4 +1,10 @@
-import { saga, twoPhaseCommit, type BuiltPlan } from '../../src/index.ts';
+import {
+  saga,
+  threePhaseCommit,
+  twoPhaseCommit,
+  type BuiltPlan,
+  type StepsBuilder,
+} from '../../src/index.ts';
 import type { Rupees } from './account.ts';
 import type { Bank } from './ledger.ts';
 
@@ -40,8 +46,18 @@ export interface Consolidation {
 }
 
 /** The money of several banks in one account, less tax: one transaction over all of them. */
-export function consolidation({ sources, into, tax }: Consolidation): BuiltPlan<'2pc'> {
-  let plan = twoPhaseCommit('consolidation');
+export const consolidation = (wanted: Consolidation): BuiltPlan<'2pc'> =>
+  consolidate(twoPhaseCommit('consolidation'), wanted);
+
+/** The same for sums that must not hang: were the coordinator lost for long, the banks would end it themselves. */
+export const highValueConsolidation = (wanted: Consolidation): BuiltPlan<'3pc'> =>
+  consolidate(threePhaseCommit('high-value-consolidation'), wanted);
+
+function consolidate<P extends '2pc' | '3pc'>(
+  empty: StepsBuilder<P>,
+  { sources, into, tax }: Consolidation,
+): BuiltPlan<P> {
+  let plan = empty;
   let sum = 0;
   for (const { from, amount } of sources) {
     sum += amount;

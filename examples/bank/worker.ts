@@ -22,17 +22,23 @@ await runService(bank, async (url) => {
   const logger = createLogger({ level: 'warn' });
   const connection = await connect({ url, name: `bank-${bank}`, logger });
   const ledger = new Ledger(await connection.world.keyValue.ensureBucket(bucketOf(bank), {}));
-  const worker = await startWorker(connection.world, {
+  const common = {
     participant: bank,
     actions: bankActions(ledger),
+    ackWaitMs: Number(process.env['BANK_ACK_WAIT_MS'] ?? 30_000),
+  };
+  const worker = await startWorker(connection.world, {
+    ...common,
+    patterns: ['2pc', 'saga'],
     barrier: process.env['BANK_BARRIER'] === 'kv' ? 'kv' : 'none',
     // Acts older than half of it are not begun: the accounts remember twice as long.
     barrierKeepMs: KEEP_MS,
     concurrency: { open: 512, close: 512 },
-    ackWaitMs: Number(process.env['BANK_ACK_WAIT_MS'] ?? 30_000),
   });
+  // In 3PC a bank may have to end a transaction by itself: that needs the durable record of a barrier.
+  const threePhase = await startWorker(connection.world, { ...common, patterns: ['3pc'], barrier: 'kv' });
   return async () => {
-    await worker.drain();
+    await Promise.all([worker.drain(), threePhase.drain()]);
     await connection.close();
   };
 });

@@ -1,44 +1,11 @@
 /** The scenarios with one transaction each. What they claim is read from the stored accounts and the log. */
-import { replayLog, type BuiltPlan, type Pattern, type Status, type Story } from '../../src/index.ts';
 import { moneyIn, type Rupees } from '../bank/account.ts';
 import { BANKS } from '../bank/ledger.ts';
-import { consolidation, type Consolidation } from '../bank/plans.ts';
+import { consolidation, highValueConsolidation, type Consolidation } from '../bank/plans.ts';
 import { order } from '../shop/plans.ts';
-import { bucketOf } from '../shop/records.ts';
 import { count, rupees, type Narrator } from './narrator.ts';
 import { books, ITEM, nameOf, type Stage } from './stage.ts';
-
-export interface Scenario {
-  readonly name: string;
-  readonly tx: string;
-  readonly pattern: Pattern;
-  readonly status: Status | 'unknown';
-  /** Ended as expected, and left what it should have left. */
-  readonly ok: boolean;
-}
-
-const OUTCOME_MS = 20_000;
-
-/** What each scenario found; false ones make the demo fail. */
-class Findings {
-  readonly #narrator: Narrator;
-  #allGood = true;
-
-  constructor(narrator: Narrator) {
-    this.#narrator = narrator;
-  }
-
-  get ok(): boolean {
-    return this.#allGood;
-  }
-
-  check(isGood: boolean, text: string): void {
-    this.#narrator.verdict(isGood, text);
-    if (isGood) return;
-    this.#allGood = false;
-    process.stderr.write(`demo: not as expected: ${text}\n`);
-  }
-}
+import { commands, Findings, OUTCOME_MS, run, stockOf, storyOf, type Scenario } from './stagecraft.ts';
 
 type Balances = ReadonlyMap<string, Rupees>;
 
@@ -50,15 +17,6 @@ async function balances(stage: Stage): Promise<Balances> {
 function changes(before: Balances, after: Balances): ReadonlyMap<string, Rupees> {
   const moved = [...after].map(([name, balance]) => [name, balance - (before.get(name) ?? 0)] as const);
   return new Map(moved.filter(([, amount]) => amount !== 0));
-}
-
-async function run(
-  stage: Stage,
-  { pattern, plan }: BuiltPlan<Pattern>,
-): Promise<Omit<Scenario, 'name' | 'ok'>> {
-  const handle = await stage.client.begin({ pattern, plan });
-  const { status } = await handle.outcome({ timeoutMs: OUTCOME_MS });
-  return { tx: handle.tx, pattern, status };
 }
 
 function gather({ customer, tax }: Stage, amounts: readonly [Rupees, Rupees, Rupees]): Consolidation {
@@ -197,29 +155,23 @@ export async function coordinatorKilled(stage: Stage, narrator: Narrator): Promi
   return { name: 'coordinator-killed', tx: handle.tx, pattern, status, ok: findings.ok };
 }
 
-/** Pieces on the shelf. */
-async function stockOf({ connection }: Stage): Promise<number> {
-  const inventory = await connection.world.keyValue.bucket(bucketOf('inventory'));
-  const shelf = await inventory.get(ITEM);
-  return shelf === undefined
-    ? NaN
-    : (JSON.parse(Buffer.from(shelf.value).toString()) as { stock: number }).stock;
-}
-
-/** Steps in the order in which a phase was commanded. */
-const commands = (story: Story | undefined, phase: string): readonly string[] =>
-  (story?.events ?? []).flatMap(({ what, step, phase: of }) =>
-    what === 'command' && of === phase && step !== undefined ? [step] : [],
+export async function highValue(stage: Stage, narrator: Narrator): Promise<Scenario> {
+  narrator.title('6. Large sums by 3PC: nobody is left waiting, even if every coordinator were lost');
+  const plan = gather(stage, [75_000, 1_50_000, 60_000]);
+  tell(narrator, plan);
+  const before = await balances(stage);
+  const ended = await run(stage, highValueConsolidation(plan));
+  const story = await storyOf(stage, ended);
+  const findings = new Findings(narrator);
+  findings.check(ended.status === 'committed', `${ended.tx} ${ended.status}`);
+  const told = commands(story, 'precommit').length;
+  findings.check(told === plan.sources.length + 2, `all ${told} steps knew of the commit before any made it`);
+  const moved = changes(before, await balances(stage));
+  findings.check(
+    isSame(moved, expectedChanges(plan)),
+    'the same five accounts have changed, by these amounts',
   );
-
-/** What the streams alone say about a transaction. */
-export async function storyOf(
-  { connection }: Stage,
-  { tx, pattern }: { readonly tx: string; readonly pattern: Pattern },
-): Promise<Story | undefined> {
-  let found: Story | undefined;
-  await replayLog(connection.world, { pattern, txs: [tx], onStory: (story) => (found = story) });
-  return found;
+  return { name: 'high-value-transfer', ...ended, ok: findings.ok };
 }
 
 /** Whether all money is there and none is on hold, at the end of everything. */
@@ -232,4 +184,4 @@ export async function balance(stage: Stage): Promise<{ readonly money: Rupees; r
 }
 
 export const cast = (stage: Stage): string =>
-  `${BANKS.join(', ')} with ${count(stage.crowd.length)} customers; inventory, payment, shipping`;
+  `${BANKS.join(', ')} with ${count(stage.crowd.length)} customers; inventory, payment, shipping, mailer, analytics`;

@@ -13,6 +13,9 @@ import { Children, type Child } from './children.ts';
 const CROWD = 25;
 const CROWD_BALANCE: Rupees = 10_000;
 export const ITEM = 'bicycle';
+/** What the flash sale has to offer, and how many. */
+export const OFFER = 'helmet';
+export const OFFERED = 3;
 
 export interface Stage {
   readonly server: NatsServerHandle;
@@ -88,7 +91,7 @@ async function openBooks(
     ),
   );
   const inventory = await keyValue.ensureBucket(shopBucketOf('inventory'), {});
-  await stockItems(inventory, { [ITEM]: 1_000_000 });
+  await stockItems(inventory, { [ITEM]: 1_000_000, [OFFER]: OFFERED });
   const place = (bank: Bank): Place => ({ bank, account: asha });
   return {
     customer: { hdfc: place('hdfc'), icici: place('icici'), axis: place('axis'), sbi: place('sbi') },

@@ -1,5 +1,5 @@
 /**
- * One service of the shop as a process: `node dist/examples/shop/worker.js inventory|payment|shipping`.
+ * One service of the shop as a process: `node dist/examples/shop/worker.js inventory|payment|shipping|mailer|analytics`.
  *
  * Phasor's `kv` barrier stands in front of the handlers, so they see a step once, save for crashes in the middle of
  * one; every effect is a record named by the step's operation id, so that even then it is made once.
@@ -7,6 +7,7 @@
 import { connect, createLogger, startWorker, type Action, type KeyValue } from '../../src/index.ts';
 import { runService } from '../process.ts';
 import { inventoryActions } from './inventory.ts';
+import { messengerActions } from './messenger.ts';
 import { paymentActions } from './payment.ts';
 import { SHOP, type ShopService } from './plans.ts';
 import { bucketOf } from './records.ts';
@@ -16,6 +17,8 @@ const ACTIONS: Readonly<Record<ShopService, (records: KeyValue) => Readonly<Reco
   inventory: inventoryActions,
   payment: paymentActions,
   shipping: shippingActions,
+  mailer: messengerActions,
+  analytics: messengerActions,
 };
 
 const service = SHOP.find((name) => name === process.argv[2]);
