@@ -3,6 +3,7 @@ import { defineConfig } from 'vitest/config';
 /** Worlds with a real nats-server or real processes; everything else under test/ is pure and fast. */
 const CONTRACT = ['test/contract/**/*.test.ts'];
 const INTEGRATION = ['test/integration/**/*.test.ts', 'test/chaos/**/*.test.ts'];
+const SIMULATION = ['test/simulation/**/*.test.ts'];
 const PROPERTY = ['test/**/*.property.test.ts'];
 const EXHAUSTIVE = ['test/**/*.exhaustive.test.ts'];
 const BASE_EXCLUDE = ['**/node_modules/**', 'dist/**'];
@@ -23,7 +24,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: [...BASE_EXCLUDE, ...CONTRACT, ...INTEGRATION, ...PROPERTY, ...EXHAUSTIVE],
+          exclude: [...BASE_EXCLUDE, ...CONTRACT, ...INTEGRATION, ...SIMULATION, ...PROPERTY, ...EXHAUSTIVE],
           testTimeout: 20_000,
         },
       },
@@ -32,7 +33,7 @@ export default defineConfig({
         test: {
           name: 'property',
           include: PROPERTY,
-          exclude: [...BASE_EXCLUDE, ...CONTRACT, ...INTEGRATION],
+          exclude: [...BASE_EXCLUDE, ...CONTRACT, ...INTEGRATION, ...SIMULATION],
           setupFiles: SETUP,
           testTimeout: 60_000,
         },
@@ -42,10 +43,14 @@ export default defineConfig({
         test: {
           name: 'exhaustive',
           include: EXHAUSTIVE,
-          exclude: [...BASE_EXCLUDE, ...CONTRACT, ...INTEGRATION],
+          exclude: [...BASE_EXCLUDE, ...CONTRACT, ...INTEGRATION, ...SIMULATION],
           setupFiles: SETUP,
           testTimeout: 60_000,
         },
+      },
+      {
+        extends: true,
+        test: { name: 'simulation', include: SIMULATION, setupFiles: SETUP, testTimeout: 120_000 },
       },
       // Groups of their own: measured deadlines of real servers must not compete with CPU-bound searches.
       {

@@ -1,4 +1,4 @@
-const PARTS = ['unit', 'property', 'exhaustive', 'contract', 'integration'];
+const PARTS = ['unit', 'property', 'exhaustive', 'simulation', 'contract', 'integration'];
 
 interface Tally {
   passed: number;
