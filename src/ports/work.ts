@@ -49,10 +49,10 @@ export interface Work {
   open(options: WorkOptions): Promise<WorkSource>;
   /**
    * From the leaders, never ahead of the truth: what it calls acknowledged was, and what was stored before the call
-   * counts. Without it a 3PC participant never ends on its own.
+   * counts.
    *
    * @param options.filters subjects without wildcards, those of the consumer.
    * @throws {PhasorError} `STREAM_MISSING`, `CONNECTION_FAILED`, `TIMEOUT`.
    */
-  progress?(options: Pick<WorkOptions, 'stream' | 'durable' | 'filters'>): Promise<WorkProgress>;
+  progress(options: Pick<WorkOptions, 'stream' | 'durable' | 'filters'>): Promise<WorkProgress>;
 }

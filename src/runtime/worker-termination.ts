@@ -19,15 +19,9 @@ export interface WorkerTerminationOptions {
 
 const MAX_SCAN_MS = 15_000;
 
-/** Undefined where nobody tells what was acknowledged: then steps wait for their coordinator for ever. */
-export function openTermination(world: World, options: WorkerTerminationOptions): Termination | undefined {
+export function openTermination(world: World, options: WorkerTerminationOptions): Termination {
   const { log, work, clock, logger } = world;
   const { barrier, executor, reports, server, timeoutMs, consumers } = options;
-  if (work.progress === undefined) {
-    logger.warn({}, 'no step of 3pc is ended without its coordinator: nobody tells what was acknowledged');
-    return undefined;
-  }
-  const progress = work.progress.bind(work);
   return new Termination({
     stream: streamOf('3pc'),
     barrier,
@@ -37,7 +31,7 @@ export function openTermination(world: World, options: WorkerTerminationOptions)
     logger,
     scanMs: Math.min(Math.floor(timeoutMs / 4), MAX_SCAN_MS),
     consumers,
-    progress,
+    progress: (of) => work.progress(of),
     end: async (command, phase) => {
       const reply = await executor.end(command, phase, barrier);
       if (reply === undefined) return;

@@ -62,6 +62,10 @@ export class BrokerApi {
         return this.#makeReader(call, entry, asker);
       case 'make-durable':
         return this.#makeDurable(call, entry);
+      case 'floor': {
+        const consumer = entry.consumers.get(call.name);
+        return { type: 'floor', seq: consumer instanceof Durable ? consumer.ackFloor : 0 };
+      }
       case 'drop-consumer': {
         const consumer = entry.consumers.get(call.name);
         consumer?.stop();

@@ -210,6 +210,8 @@ export class Durable extends Consumer {
   readonly #unsettled = new Map<number, Unsettled>();
   #again: number[] = [];
   #latestAcks: { readonly seq: number; readonly deliveries: number }[] = [];
+  #lastDelivered = 0;
+  #ackFloor = 0;
   #timerMs = Infinity;
   #stopTimer: (() => void) | undefined;
 
@@ -227,6 +229,11 @@ export class Durable extends Consumer {
     return this.#unsettled.size;
   }
 
+  /** Every matching message up to this sequence is acknowledged. */
+  get ackFloor(): number {
+    return this.#ackFloor;
+  }
+
   settle(seq: number, how: 'ack' | 'nak' | 'working', delayMs = 0): void {
     const entry = this.#unsettled.get(seq);
     if (entry === undefined) return;
@@ -235,6 +242,9 @@ export class Durable extends Consumer {
       this.#unsettled.delete(seq);
       this.#latestAcks.push({ seq, deliveries: entry.deliveries });
       if (this.#latestAcks.length > REMEMBERED_ACKS) this.#latestAcks.shift();
+      const below =
+        this.#unsettled.size === 0 ? this.#lastDelivered : Math.min(...this.#unsettled.keys()) - 1;
+      this.#ackFloor = Math.max(this.#ackFloor, below);
       if (this.#unsettled.size === MAX_UNSETTLED - 1) this.pump();
       return;
     }
@@ -254,6 +264,7 @@ export class Durable extends Consumer {
       if (this.#unsettled.has(seq) || seq > this.stream.lastSeq) continue;
       const entry = { deliveries, dueMs: 0 };
       this.#unsettled.set(seq, entry);
+      this.#ackFloor = Math.min(this.#ackFloor, seq - 1);
       this.#deliverAgain(seq, entry);
     }
   }
@@ -261,6 +272,8 @@ export class Durable extends Consumer {
   /** The stream was cut back to an earlier state. */
   rewind(lastSeq: number): void {
     this.#nextSeq = Math.min(this.#nextSeq, lastSeq + 1);
+    this.#lastDelivered = Math.min(this.#lastDelivered, lastSeq);
+    this.#ackFloor = Math.min(this.#ackFloor, lastSeq);
     for (const seq of [...this.#unsettled.keys()]) if (seq > lastSeq) this.#unsettled.delete(seq);
     this.#again = this.#again.filter((seq) => seq <= lastSeq);
     this.#latestAcks = this.#latestAcks.filter(({ seq }) => seq <= lastSeq);
@@ -300,6 +313,7 @@ export class Durable extends Consumer {
     const dueMs = this.host.nowMs() + this.ackWaitMs;
     if (deliveries === 1) this.#nextSeq = message.seq + 1;
     else this.#again.shift();
+    this.#lastDelivered = Math.max(this.#lastDelivered, message.seq);
     this.#unsettled.set(message.seq, { deliveries, dueMs });
     this.#arm(dueMs);
   }

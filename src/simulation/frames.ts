@@ -66,7 +66,8 @@ export type ApiCall =
       readonly filters: readonly string[];
       readonly ackWaitMs: number;
     }
-  | { readonly type: 'drop-consumer'; readonly stream: string; readonly name: string };
+  | { readonly type: 'drop-consumer'; readonly stream: string; readonly name: string }
+  | { readonly type: 'floor'; readonly stream: string; readonly name: string };
 
 export interface StreamInfo {
   readonly created: string;
@@ -90,6 +91,7 @@ export type Answer =
   | { readonly type: 'info'; readonly info: StreamInfo }
   | { readonly type: 'message'; readonly message: StoredMessage }
   | { readonly type: 'list'; readonly subjects: readonly string[] }
+  | { readonly type: 'floor'; readonly seq: number }
   | { readonly type: 'consumer'; readonly pending: number; readonly filters: readonly string[] };
 
 export type ServerFrame =

@@ -103,11 +103,20 @@ export class StreamModel {
     return undefined;
   }
 
-  /** The newest live message of a subject; only of streams that keep one message a subject. */
+  /** The newest live message of a subject; quick where only one is kept. */
   newest(subject: string, nowMs: number): StoredMessage | undefined {
+    if (this.settings.maxMsgsPerSubject !== 1) return this.#searchBack(subject, nowMs);
     const message = this.#newest.get(subject);
     if (message === undefined || isLive(message, nowMs)) return message;
     this.#remove(message);
+    return undefined;
+  }
+
+  #searchBack(subject: string, nowMs: number): StoredMessage | undefined {
+    for (let seq = this.lastSeq; seq >= this.#firstSeq; seq -= 1) {
+      const message = this.at(seq, nowMs);
+      if (message?.subject === subject) return message;
+    }
     return undefined;
   }
 

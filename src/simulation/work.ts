@@ -1,7 +1,8 @@
 /** As src/nats/work.ts: demand that adds up, acks that are fire and forget, healing by itself. */
 import { PhasorError } from '../errors/phasor-error.ts';
-import type { Delivery, Work, WorkOptions, WorkSource } from '../ports/work.ts';
+import type { Delivery, Work, WorkOptions, WorkProgress, WorkSource } from '../ports/work.ts';
 import { expectAnswer, type SimulatedConnection } from './connection.ts';
+import { NO_MESSAGE } from './frames.ts';
 import { Pull, type DeliveryFrame, type ShortPull } from './pull.ts';
 
 const HEAL_FIRST_MS = 100;
@@ -19,6 +20,21 @@ export class SimulatedWork implements Work {
   async open(options: WorkOptions): Promise<WorkSource> {
     await ensureConsumer(this.#connection, options);
     return new Source(this.#connection, options);
+  }
+
+  async progress(options: Pick<WorkOptions, 'stream' | 'durable' | 'filters'>): Promise<WorkProgress> {
+    const { stream, durable, filters } = options;
+    // The stream first: what is acknowledged afterwards is at most more.
+    const newest = await Promise.all(filters.map((filter) => this.#newest(stream, filter)));
+    const answer = await this.#connection.call({ type: 'floor', stream, name: durable });
+    const { seq } = expectAnswer(answer, 'floor', `${stream}/${durable}`);
+    return { lastSeq: Math.max(0, ...newest), ackFloor: seq };
+  }
+
+  async #newest(stream: string, subject: string): Promise<number> {
+    const answer = await this.#connection.call({ type: 'newest', stream, subject });
+    if (answer.type === 'refused' && answer.errCode === NO_MESSAGE) return 0;
+    return expectAnswer(answer, 'message', stream).message.seq;
   }
 }
 

@@ -276,10 +276,40 @@ export function workContract({ name, makeWorld, skip, clock }: ContractOptions &
       await source.close();
     });
 
+    spec('tells the newest message of its filters, and up to where all are acknowledged', async () => {
+      const { stream, subject: place } = await freshStream(at);
+      const [one, other, foreign] = [place('one'), place('other'), place('foreign')];
+      const named = { stream, durable: 'w-progress', filters: [one, other] };
+      const progress = (): ReturnType<Work['progress']> => work.progress(named);
+      expect(await progress()).toEqual({ lastSeq: 0, ackFloor: 0 });
+      const deliveries: Delivery[] = [];
+      const source = await work.open({
+        ...named,
+        ackWaitMs: 30_000,
+        onDelivery: (delivery) => void deliveries.push(delivery),
+      });
+      const append = async (subject: Subject): Promise<number> =>
+        (await at.world.log.append(subject, bytes('x'))).seq;
+      const first = await append(one);
+      const second = await append(other);
+      await append(foreign);
+      source.request(2);
+      await eventually(() => deliveries.length === 2, { what: 'both' });
+      expect(await progress()).toEqual({ lastSeq: second, ackFloor: 0 });
+      deliveries[1]?.ack();
+      deliveries[0]?.working();
+      expect((await progress()).ackFloor).toBeLessThan(first);
+      deliveries[0]?.ack();
+      await eventually(async () => (await progress()).ackFloor === second, { what: 'the floor' });
+      await source.close();
+    });
+
     spec('says that a stream is missing', async () => {
       const filters = ['nosuchstream.do' as Subject];
       const opening = working(work, { stream: 'NOSUCHSTREAM', filters });
       await expect(opening).rejects.toMatchObject({ code: 'STREAM_MISSING' });
+      const asking = work.progress({ stream: 'NOSUCHSTREAM', durable: 'w-open', filters });
+      await expect(asking).rejects.toMatchObject({ code: 'STREAM_MISSING' });
     });
   });
 }

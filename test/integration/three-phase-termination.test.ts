@@ -4,7 +4,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { subjects, type Subject } from '../../src/kernel/subjects.ts';
 import type { Log } from '../../src/ports/log.ts';
-import type { Delivery } from '../../src/ports/work.ts';
 import { startCoordinator } from '../../src/runtime/coordinator.ts';
 import { threePhaseCommit } from '../../src/runtime/client/index.ts';
 import type { Action } from '../../src/runtime/worker-call.ts';
@@ -260,41 +259,6 @@ describe('3PC, what comes after an own end', () => {
     held.open();
     await commander.report(slow);
     expect(commander.reports.filter(({ answer }) => answer === 'terminated')).toEqual([]);
-  });
-});
-
-describe('progress of a durable consumer', () => {
-  it('tells the newest message of its filters, and up to where all are acknowledged', async () => {
-    const world = await WorkerWorld.start();
-    const { work, log } = world.main.world;
-    const filters = [subjects.command('3pc', 'shop', 'commit'), subjects.command('3pc', 'shop', 'abort')];
-    const named = { stream: 'DTX_3PC_STREAM', durable: '3pc-shop-close', filters };
-    const progress = () => work.progress?.(named);
-    expect(await progress()).toEqual({ lastSeq: 0, ackFloor: 0 });
-    const deliveries: Delivery[] = [];
-    const source = await work.open({
-      ...named,
-      ackWaitMs: 30_000,
-      onDelivery: (one) => void deliveries.push(one),
-    });
-    const append = async (phase: 'prepare' | 'commit' | 'abort'): Promise<number> =>
-      (await log.append(subjects.command('3pc', 'shop', phase), Buffer.from('[]'))).seq;
-    const first = await append('abort');
-    const second = await append('commit');
-    await append('prepare');
-    source.request(2);
-    await eventually(() => deliveries.length === 2, { what: 'both' });
-    expect(await progress()).toEqual({ lastSeq: second, ackFloor: 0 });
-    deliveries[1]?.ack();
-    deliveries[0]?.working();
-    expect((await progress())?.ackFloor).toBeLessThan(first);
-    deliveries[0]?.ack();
-    await eventually(async () => (await progress())?.ackFloor === second, { what: 'the floor' });
-    await expect(work.progress?.({ ...named, stream: 'DTX_NONE' })).rejects.toMatchObject({
-      code: 'STREAM_MISSING',
-    });
-    await source.close();
-    await world.stop();
   });
 });
 

@@ -87,6 +87,7 @@ async function consuming(told: Told = {}) {
       deliver = onDelivery;
       return { request: () => undefined, close: async () => undefined };
     },
+    progress: async () => ({ lastSeq: 0, ackFloor: 0 }),
   };
   const consumer = new Consumer({
     pattern: 'saga',
