@@ -13,6 +13,7 @@ export type { LoggerOptions, LogLevel } from './service/logger.ts';
 
 export { startCoordinator } from './runtime/coordinator.ts';
 export type { Coordinator, CoordinatorOptions } from './runtime/coordinator.ts';
+export type { ExpiryStrategy } from './reliability/adaptive-expiry.ts';
 
 export { startWorker } from './runtime/worker.ts';
 export type { Worker, WorkerOptions } from './runtime/worker.ts';

@@ -2,7 +2,12 @@
  * When, between its lower and its upper bound, a deadline is let pass (DESIGN §3): what usually takes long may take long.
  * It only chooses when the deadline input is appended; whether that input counts is the machine's, by the lower bound.
  */
-import type { Bounds } from '../protocol/compiled-plan.ts';
+import type { Bounds, CompiledPlan } from '../protocol/compiled-plan.ts';
+import type { ReportEnvelope } from '../protocol/envelopes.ts';
+import type { FoldInput } from '../protocol/fold-sink.ts';
+import type { Timer } from '../protocol/machine.ts';
+import type { RunRecord } from '../protocol/run.ts';
+import { boundsOf } from '../protocol/timer-bounds.ts';
 
 export type ExpiryStrategy =
   /** At the lower bound. */
@@ -65,4 +70,36 @@ export class AdaptiveExpiry {
 function p99Of({ samples, count }: Durations): number {
   const known = samples.slice(0, Math.min(count, WINDOW)).sort();
   return known[Math.ceil(known.length * 0.99) - 1] ?? 0;
+}
+
+/** What an adaptive strategy learns from the runs of one pattern, and says about their timers. */
+export class RunExpiry {
+  readonly #expiry = new AdaptiveExpiry();
+
+  constructor(private readonly openRuns: () => number) {}
+
+  /** An accepted report: how long its attempt took, from the input that commanded it. */
+  reported({ address, envelope, timeMs }: FoldInput): void {
+    const { phase, cause } = envelope as ReportEnvelope;
+    const durationMs = Math.max(0, timeMs - cause.time);
+    this.#expiry.observe(`${address.sender}/${phase}`, durationMs, this.openRuns());
+    this.#expiry.observe(phase, durationMs, this.openRuns());
+  }
+
+  ended({ begun, outcome }: RunRecord): void {
+    if (outcome !== undefined) this.#expiry.observe('run', outcome.time - begun.time, this.openRuns());
+  }
+
+  extraMs({ facts }: RunRecord, timer: Timer): number {
+    const bounds = boundsOf(facts.plan, timer);
+    if (bounds === undefined || bounds.upperMs <= bounds.lowerMs) return 0;
+    return this.#expiry.extraMs(kindOf(facts.plan, timer), bounds, this.openRuns());
+  }
+}
+
+function kindOf({ indexOf, steps }: CompiledPlan, { kind, step, phase }: Timer): string {
+  if (kind === 'run' || phase === undefined) return 'run';
+  const index = step === undefined ? undefined : indexOf.get(step);
+  const participant = index === undefined ? undefined : steps[index]?.participant;
+  return participant === undefined ? phase : `${participant}/${phase}`;
 }

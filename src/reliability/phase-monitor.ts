@@ -27,6 +27,8 @@ export interface PhaseMonitorOptions {
   readonly clock: Clock;
   /** Estimate of the stream's time; never ahead of it. */
   readonly nowMs: () => number;
+  /** How long after its due time a timer is let pass. Default: not at all. */
+  readonly extraMs?: (run: RunRecord, timer: Timer) => number;
   /** Appends the deadline input of this timer. */
   readonly fire: (run: RunRecord, timer: Timer) => void;
 }
@@ -144,10 +146,15 @@ export class PhaseMonitor {
     for (const run of runs) {
       run.wakeBucket = undefined;
       for (const timer of timersOf(run)) {
-        if (timer.dueMs > nowMs) this.arm(run, timer.dueMs);
+        const fireMs = timer.dueMs > nowMs ? timer.dueMs : timer.dueMs + this.#extraMs(run, timer);
+        if (fireMs > nowMs) this.arm(run, fireMs);
         else this.#fire(run, timer);
       }
     }
+  }
+
+  #extraMs(run: RunRecord, timer: Timer): number {
+    return this.#options.extraMs?.(run, timer) ?? 0;
   }
 
   #fire(run: RunRecord, timer: Timer): void {

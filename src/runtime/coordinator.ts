@@ -9,6 +9,7 @@ import { PhasorError } from '../errors/phasor-error.ts';
 import type { StreamState } from '../ports/log.ts';
 import type { World } from '../ports/world.ts';
 import type { ShardFacts } from '../protocol/admission.ts';
+import { RunExpiry, type ExpiryStrategy } from '../reliability/adaptive-expiry.ts';
 import { PhaseMonitor } from '../reliability/phase-monitor.ts';
 import { Batcher } from './batcher.ts';
 import { Children } from './children.ts';
@@ -31,6 +32,11 @@ export interface CoordinatorOptions {
    * Commands in one message, 1..256: smaller spreads work over more workers, larger costs less. Default: 64.
    */
   readonly commandsPerMessage?: number;
+  /**
+   * When a deadline passes whose plan gives it an `upper` bound: `fixed` at its lower bound; `adaptive` later, up to the
+   * upper one, as twice the observed p99 of such work and the load ask for. Default: `fixed`.
+   */
+  readonly expiry?: ExpiryStrategy;
   /**
    * Called when a pattern had to stop: `LOG_DIVERGED`, `STREAM_MISSING`, `FOLD_FAILED`, `VERSION_UNKNOWN`. The other
    * patterns go on. Default: logs the error.
@@ -125,9 +131,11 @@ class PatternDriver {
     this.#letters = new DeadLetterBox(this.#world);
     this.#children = new Children({ world: this.#world, pattern, inputs: this.#inputs, keys });
     const serverClock = new ServerClock(world.clock);
+    const expiry = options.expiry === 'adaptive' ? new RunExpiry(() => this.openRuns) : undefined;
     this.#monitor = new PhaseMonitor({
       clock: world.clock,
       nowMs: () => serverClock.nowMs(),
+      ...(expiry === undefined ? {} : { extraMs: (run, timer) => expiry.extraMs(run, timer) }),
       fire: (run, timer) => this.#shardOf(run.facts.tx)?.actions.fire(run, timer),
     });
     const shared: PatternResources = {
@@ -138,6 +146,7 @@ class PatternDriver {
       alone: this.#alone,
       inputs: this.#inputs,
       monitor: this.#monitor,
+      expiry,
       keys,
       recent: new RecentOutcomes(),
       children: this.#children,

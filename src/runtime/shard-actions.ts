@@ -2,6 +2,7 @@
 import { parsePosition, type RunId } from '../kernel/position.ts';
 import { subjects, type Subject } from '../kernel/subjects.ts';
 import { isUndoPhase, type Pattern } from '../kernel/vocabulary.ts';
+import type { RunExpiry } from '../reliability/adaptive-expiry.ts';
 import type { PhaseMonitor } from '../reliability/phase-monitor.ts';
 import type { World } from '../ports/world.ts';
 import type { ShardFacts } from '../protocol/admission.ts';
@@ -37,6 +38,8 @@ export interface PatternResources {
   readonly alone: Batcher;
   readonly inputs: Batcher;
   readonly monitor: PhaseMonitor;
+  /** Undefined: deadlines pass at their lower bound. */
+  readonly expiry: RunExpiry | undefined;
   readonly keys: OutcomeKeys;
   readonly recent: RecentOutcomes;
   readonly children: Children;
@@ -182,6 +185,7 @@ export class ShardActions implements FoldSink {
       this.#moved.add(run);
       return;
     }
+    if (ended) this.#shared.expiry?.ended(run);
     this.#shared.world.passing('c8');
     if (run.begin.reply?.includes('outcome') !== false) this.#tell(tx, body);
     if (ended && run.duplicates > 0) this.#tell(tx, bodyOf(outcomeText(run, outcome, true)));
@@ -238,7 +242,9 @@ export class ShardActions implements FoldSink {
   }
 
   accepted(_run: RunRecord, input: FoldInput): void {
-    if (this.live && input.address.sender === 'operator') this.#shared.world.passing('c17');
+    if (!this.live) return;
+    if (input.address.kind === 'report') this.#shared.expiry?.reported(input);
+    else if (input.address.sender === 'operator') this.#shared.world.passing('c17');
   }
 
   left(run: RunRecord): void {

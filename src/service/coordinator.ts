@@ -2,6 +2,7 @@ import type { Pattern } from '../kernel/vocabulary.ts';
 import type { NatsOptions } from '../nats/connection.ts';
 import { natsWorld } from '../nats/world.ts';
 import type { PhasorError } from '../errors/phasor-error.ts';
+import type { ExpiryStrategy } from '../reliability/adaptive-expiry.ts';
 import { startCoordinator } from '../runtime/coordinator.ts';
 import { crashPassing } from './crash.ts';
 
@@ -9,6 +10,8 @@ export interface CoordinatorServiceOptions {
   readonly nats: NatsOptions;
   /** Default: every pattern this build has a machine for. */
   readonly patterns?: readonly Pattern[];
+  /** See `CoordinatorOptions.expiry`. */
+  readonly expiry?: ExpiryStrategy;
 }
 
 export interface CoordinatorService {
@@ -43,6 +46,7 @@ export async function startCoordinatorService(
   try {
     const coordinator = await startCoordinator(nats.world, {
       ...(options.patterns === undefined ? {} : { patterns: options.patterns }),
+      ...(options.expiry === undefined ? {} : { expiry: options.expiry }),
       onFailure: (error) => {
         failures.push(error);
         logger.error({ err: error, code: error.code, ...error.details }, 'a pattern had to stop');

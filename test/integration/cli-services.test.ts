@@ -60,9 +60,13 @@ describe('coordinator', () => {
   it('dies at its crash point, and another one finishes what it had begun', async () => {
     expect((await phasor(['streams', 'apply'], { env })).code).toBe(0);
     const own = { ...CLEAN, ...env };
-    await using crashing = spawnNode(MAIN, ['coordinator', '--json'], {
-      env: { ...own, PHASOR_CRASH: 'c4' },
-    });
+    await using crashing = spawnNode(
+      MAIN,
+      ['coordinator', '--json', '--pattern', '2pc', '--pattern', 'saga'],
+      {
+        env: { ...own, PHASOR_CRASH: 'c4' },
+      },
+    );
     const ready = { ready: true, patterns: ['2pc', 'saga'] };
     expect(ndjson(await crashing.waitForLine(/ready/, 15_000))[0]).toEqual(ready);
     const there = await natsWorld({ url: nats.url, logger: silentLogger });
@@ -86,7 +90,9 @@ describe('coordinator', () => {
       ['SIGINT', 130],
     ] as const) {
       await using coordinator = spawnNode(MAIN, ['coordinator'], { env: { ...CLEAN, ...env } });
-      expect(await coordinator.waitForLine(/ready/, 15_000)).toBe('coordinator ready: 2pc, saga');
+      expect(await coordinator.waitForLine(/ready/, 15_000)).toBe(
+        'coordinator ready: 2pc, 3pc, saga, 2ps, 3ps, eventual',
+      );
       coordinator.kill(signal);
       expect(await coordinator.waitForExit()).toEqual({ code, signal: null });
       const logs = coordinator.lines('stderr');

@@ -76,7 +76,7 @@ describe('begin', () => {
 
   it('says which stream is missing, and works once it is there', async () => {
     const client = await rig.using();
-    await expect(client.begin({ ...transfer, pattern: '3pc' })).rejects.toThrow(code('PLAN_INVALID'));
+    await expect(client.begin({ ...transfer, pattern: '3pc' })).rejects.toThrow(code('STREAM_MISSING'));
     await rig.near.connection.nc.request('$JS.API.STREAM.DELETE.DTX_SAGA_STREAM', '');
     const order = saga('order').step('reserve', { participant: 'stock', action: 'reserve' }).build();
     await expect(client.begin(order)).rejects.toThrow(code('STREAM_MISSING'));

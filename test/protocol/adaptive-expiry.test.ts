@@ -1,7 +1,11 @@
 // Goal: deadlines move with what was observed, and never out of their bounds.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { AdaptiveExpiry } from '../../src/reliability/adaptive-expiry.ts';
+import type { Timer } from '../../src/protocol/machine.ts';
+import type { RunRecord } from '../../src/protocol/run.ts';
+import { boundsOf } from '../../src/protocol/timer-bounds.ts';
+import { AdaptiveExpiry, RunExpiry } from '../../src/reliability/adaptive-expiry.ts';
+import { compiled } from '../kit/compiled.ts';
 
 const bounds = { lowerMs: 1_000, upperMs: 10_000 };
 
@@ -51,5 +55,41 @@ describe('adaptive expiry', () => {
         expect(extra).toBeLessThanOrEqual(slack);
       }),
     );
+  });
+});
+
+describe('what the runs of a pattern teach', () => {
+  const wide = { lowerMs: 1_000, upperMs: 60_000 };
+  const plan = compiled('2ps', ['shop', { step: 'pay', deadline: { lowerMs: 500, upperMs: 900 } }], {
+    deadlines: { prepare: wide, execute: { lowerMs: 5_000, upperMs: 5_000 }, run: wide },
+  });
+  const run = { facts: { plan } } as unknown as RunRecord;
+  const timer = (more: Partial<Timer>): Timer => ({ kind: 'phase', armed: '1.0', dueMs: 0, ...more });
+
+  it('finds the bounds of every kind of timer, and none where there is nothing to choose', () => {
+    expect(boundsOf(plan, timer({ phase: 'prepare' }))).toEqual(wide);
+    expect(boundsOf(plan, timer({ kind: 'run' }))).toEqual(wide);
+    expect(boundsOf(plan, timer({ kind: 'step', step: 'pay', phase: 'prepare' }))).toMatchObject({
+      upperMs: 900,
+    });
+    expect(boundsOf(plan, timer({ kind: 'step', step: 'shop', phase: 'prepare' }))).toEqual(wide);
+    for (const kind of ['attempt', 'backoff', 'start', 'gate', 'reservation'] as const)
+      expect(boundsOf(plan, timer({ kind, step: 'shop', phase: 'prepare' }))).toBeUndefined();
+  });
+
+  it('stretches a deadline by how long reports of that participant and phase take', () => {
+    const expiry = new RunExpiry(() => 1);
+    const report = (sender: string): void =>
+      expiry.reported({
+        address: { pattern: '2ps', sender, kind: 'report', shard: 0 },
+        envelope: { phase: 'prepare', cause: { at: '1.0', time: 1_000 } },
+        timeMs: 4_000,
+      } as Parameters<RunExpiry['reported']>[0]);
+    for (let index = 0; index < 64; index += 1) report('shop');
+    expect(expiry.extraMs(run, timer({ step: 'shop', phase: 'prepare' }))).toBe(5_000);
+    expect(expiry.extraMs(run, timer({ phase: 'prepare' }))).toBe(5_000);
+    expect(expiry.extraMs(run, timer({ step: 'pay', phase: 'prepare' }))).toBe(0);
+    expect(expiry.extraMs(run, timer({ phase: 'execute' }))).toBe(0);
+    expect(expiry.extraMs(run, timer({ kind: 'run' }))).toBe(0);
   });
 });

@@ -84,6 +84,25 @@ describe('phase monitor', () => {
     expect(fired).toEqual([`${run.facts.tx} phase 1000`]);
   });
 
+  it('lets a timer pass later where a strategy says so, and looks at the run again then', () => {
+    let extraMs = 500;
+    monitor = new PhaseMonitor({
+      clock,
+      nowMs: () => START + clock.monotonicMs() + skewMs,
+      extraMs: (_run, timer) => (timer.kind === 'phase' ? extraMs : 0),
+      fire: (run, timer) => fired.push(`${run.facts.tx} ${timer.kind} ${timer.dueMs - START}`),
+    });
+    const run = runWith(phaseTimer(START + 1_000));
+    monitor.look(run);
+    clock.advance(1_400);
+    expect(fired).toEqual([]);
+    extraMs = 2_000;
+    clock.advance(1_500);
+    expect(fired).toEqual([]);
+    clock.advance(140);
+    expect(fired).toEqual([`${run.facts.tx} phase 1000`]);
+  });
+
   it('fires what was already due when it is armed', () => {
     const run = runWith(phaseTimer(START - 60_000));
     monitor.look(run);

@@ -1,6 +1,7 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 
 import type { Pattern } from '../../kernel/vocabulary.ts';
+import type { ExpiryStrategy } from '../../reliability/adaptive-expiry.ts';
 import { startCoordinatorService } from '../../service/coordinator.ts';
 import { patterns } from '../arguments.ts';
 import type { Cli } from '../cli.ts';
@@ -9,6 +10,7 @@ import { aborted } from '../interruption.ts';
 
 interface Choices {
   readonly pattern?: readonly Pattern[];
+  readonly expiry: ExpiryStrategy;
 }
 
 export function addCoordinator(program: Command, cli: Cli): void {
@@ -16,6 +18,11 @@ export function addCoordinator(program: Command, cli: Cli): void {
     .command('coordinator')
     .description('drive transactions until stopped')
     .option('--pattern <name>', 'only this pattern; may be repeated (default: all it knows)', patterns)
+    .addOption(
+      new Option('--expiry <strategy>', 'when deadlines with an upper bound pass')
+        .choices(['fixed', 'adaptive'])
+        .default('fixed'),
+    )
     .addHelpText(
       'after',
       `
@@ -34,6 +41,7 @@ Examples:
         const service = await startCoordinatorService({
           nats,
           ...(pattern === undefined ? {} : { patterns: pattern }),
+          expiry: options.expiry,
         });
         const stopped = aborted(cli.signal);
         try {
