@@ -13,6 +13,7 @@ import { ShardFold } from '../protocol/fold.ts';
 import type { AttentionItem, CommandEffect, OutcomeBody, RunView } from '../protocol/machine.ts';
 import { viewOf, type RunRecord } from '../protocol/run.ts';
 import { outcomeEnvelope } from './notes.ts';
+import { childTx } from './children.ts';
 import { readInputs, shaOf } from './read-inputs.ts';
 import { storyEvent, type StoryEvent } from './story.ts';
 
@@ -193,9 +194,13 @@ class Auditor implements FoldSink {
   }
 
   command(run: RunRecord, command: CommandEffect): void {
-    const { step, participant, phase, attempt, cause } = command;
+    const { step, participant, phase, attempt, cause, child } = command;
     const event = { at: cause.at, timeMs: cause.time, what: 'command', who: 'coordinator' } as const;
-    this.#notebooks.get(run.facts.run)?.events.push({ ...event, step, participant, phase, attempt });
+    const to =
+      child === undefined
+        ? { participant }
+        : { detail: `begins ${child.pattern} ${childTx({ ...run.facts, step, phase })}` };
+    this.#notebooks.get(run.facts.run)?.events.push({ ...event, step, phase, attempt, ...to });
   }
 
   decided(run: RunRecord, what: 'decision' | 'outcome' | 'refusal' | 'verdict'): void {

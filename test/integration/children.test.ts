@@ -3,7 +3,9 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { subjects } from '../../src/kernel/subjects.ts';
 import type { Pattern } from '../../src/kernel/vocabulary.ts';
 import { saga, twoPhaseCommit, twoPhaseSaga } from '../../src/runtime/client/index.ts';
+import { replayLog } from '../../src/runtime/audit.ts';
 import { startCoordinator } from '../../src/runtime/coordinator.ts';
+import type { StoryEvent } from '../../src/runtime/story.ts';
 import { done, refused } from '../../src/runtime/worker-answers.ts';
 import type { Action } from '../../src/runtime/worker-call.ts';
 import { eventually } from '../kit/eventually.ts';
@@ -102,6 +104,15 @@ describe('a saga step that is a 2PC', () => {
     const ends = log.filter((line) => !line.startsWith('prepare'));
     expect(ends.sort()).toEqual([`commit from ${child}`, `commit to ${child}`]);
     expect(outcome.outputs).toMatchObject({ pay: { pattern: '2pc', tx: child, status: 'committed' } });
+    const told: StoryEvent[] = [];
+    await replayLog((await rig.world()).world, {
+      pattern: 'saga',
+      txs: [outcome.tx],
+      onStory: ({ events }) => told.push(...events),
+    });
+    const begun = told.find(({ what, step }) => what === 'command' && step === 'pay');
+    expect(begun).toMatchObject({ who: 'coordinator', detail: `begins 2pc ${child}` });
+    expect(begun).not.toHaveProperty('participant');
   });
 
   it('aborts: the saga compensates what came before, with the reason of the child', async () => {
