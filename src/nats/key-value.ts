@@ -8,9 +8,17 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { BARRIER_BUCKET_PREFIX, barrierBucket } from '../../streams/index.ts';
 import { PhasorError } from '../errors/phasor-error.ts';
-import { invariant } from '../kernel/assert.ts';
 import { isParticipant } from '../kernel/ids.ts';
-import type { Entry, KeyValue, KeyValueStore, WriteOptions, Written } from '../ports/key-value.ts';
+import {
+  bucketSubject,
+  GuardedBucket,
+  NOTHING_HELD,
+  ttlSeconds,
+  type Attempt,
+  type GuardedWrite,
+  type Held,
+} from '../ports/guarded-bucket.ts';
+import type { KeyValue, KeyValueStore } from '../ports/key-value.ts';
 import { apiName, askApi, callApi, record } from './api.ts';
 import type { NatsConnectionHandle } from './connection.ts';
 import { headersOf, storedMessage, type StoredMessage } from './messages.ts';
@@ -19,13 +27,8 @@ import { openReader } from './reader.ts';
 import { NO_MESSAGE, refusal, STREAM_NAME_TAKEN, WRONG_LAST_SEQUENCE } from './refusals.ts';
 import { isNoResponders } from './replies.ts';
 import { serverConfig } from './streams-config.ts';
-import { ttlSeconds } from './units.ts';
 
-const KEY = /^[-/=\w]+(?:\.[-/=\w]+)*$/;
 const ATTEMPT_TIMEOUT_MS = 2_000;
-/** A write that is still unresolved after this long is left to the caller as unknown. */
-const WRITE_BUDGET_MS = 10_000;
-const PAUSE_MS = 20;
 
 export class NatsKeyValueStore implements KeyValueStore {
   readonly #handle: NatsConnectionHandle;
@@ -70,92 +73,30 @@ function bucketConfig(name: string, replicas: number): object {
   };
 }
 
-/** What a key holds: `seq` is the guard for the next write, 0 when there is nothing. */
-interface Held {
-  readonly seq: number;
-  /** Undefined: nothing, or a tombstone or expiry marker. */
-  readonly live: Entry | undefined;
-}
-const NOTHING: Held = { seq: 0, live: undefined };
-
-type Attempt =
-  | { readonly type: 'written'; readonly revision: number }
-  | { readonly type: 'guard-failed' }
-  | { readonly type: 'unknown'; readonly error: PhasorError };
-
-interface Write {
-  readonly key: string;
-  readonly value: Uint8Array;
-  readonly ttlMs: number | undefined;
-}
-
-class Bucket implements KeyValue {
+class Bucket extends GuardedBucket {
   readonly #handle: NatsConnectionHandle;
   readonly #name: string;
 
   constructor(handle: NatsConnectionHandle, name: string) {
+    super();
     this.#handle = handle;
     this.#name = name;
   }
 
-  async get(key: string): Promise<Entry | undefined> {
-    return (await this.#held(key)).live;
+  protected monotonicMs(): number {
+    return performance.now();
   }
 
-  /** Guarded by "nothing here" or by the marker's revision: of several writers one wins, the rest see its record. */
-  create(key: string, value: Uint8Array, options: WriteOptions = {}): Promise<Written> {
-    const write = { key, value, ttlMs: options.ttlMs };
-    return this.#write(write, { guard: 0, next: (held) => (held.live === undefined ? held.seq : undefined) });
+  protected async pause(ms: number): Promise<void> {
+    await delay(ms);
   }
 
-  /** Guarded by the revision: losing means that another writer, or the record's expiry, came first. */
-  update(
-    key: string,
-    value: Uint8Array,
-    options: WriteOptions & { readonly revision: number },
-  ): Promise<Written> {
-    const { revision, ttlMs } = options;
-    const next = (held: Held): number | undefined =>
-      held.live?.revision === revision ? revision : undefined;
-    return this.#write({ key, value, ttlMs }, { guard: revision, next });
+  protected connected(timeoutMs: number): Promise<void> {
+    return this.#handle.connected(timeoutMs);
   }
 
-  /**
-   * Tries until it is known who won. An unanswered attempt may still be stored later: the same guard is tried again,
-   * so at most one of the attempts is stored, and a record with our bytes above the guard is ours. Equal bytes are
-   * taken for our own only after an unanswered attempt: writers that can race must write different values.
-   *
-   * @param rule.next the guard for another attempt over what is held now; undefined: lost.
-   */
-  async #write(
-    write: Write,
-    rule: { readonly guard: number; readonly next: (held: Held) => number | undefined },
-  ): Promise<Written> {
-    const giveUpAt = performance.now() + WRITE_BUDGET_MS;
-    let { guard } = rule;
-    let unanswered: PhasorError | undefined;
-    for (;;) {
-      const attempt = await this.#attempt(write, guard);
-      if (attempt.type === 'written') return { won: true, revision: attempt.revision };
-      if (attempt.type === 'unknown') unanswered = attempt.error;
-      const held = await this.#heldUntil(write.key, giveUpAt, unanswered);
-      const { live } = held;
-      if (unanswered !== undefined && live !== undefined && live.revision > guard) {
-        if (Buffer.compare(live.value, write.value) === 0) return { won: true, revision: live.revision };
-      }
-      const next = rule.next(held);
-      if (next === undefined) return { won: false, current: live };
-      if (performance.now() > giveUpAt) {
-        throw unanswered ?? new PhasorError('TIMEOUT', `${write.key}: other writes kept coming`);
-      }
-      // On replicated streams the guard also fails while another write of the key is under way.
-      if (next === guard) await delay(PAUSE_MS);
-      guard = next;
-    }
-  }
-
-  async #attempt({ key, value, ttlMs }: Write, guard: number): Promise<Attempt> {
-    const subject = this.#subject(key);
+  protected async attempt({ key, value, ttlMs }: GuardedWrite, guard: number): Promise<Attempt> {
+    const subject = bucketSubject(this.#name, key);
     const headers = headersOf({
       'Nats-Expected-Last-Subject-Sequence': String(guard),
       ...(ttlMs === undefined ? {} : { 'Nats-TTL': String(ttlSeconds(ttlMs)) }),
@@ -186,26 +127,12 @@ class Bucket implements KeyValue {
     return { type: 'unknown', error: new PhasorError('CONNECTION_FAILED', what, { key }) };
   }
 
-  /** Reads until it is answered, also across a reconnect. @throws what was unanswered first. */
-  async #heldUntil(key: string, giveUpAt: number, unanswered: PhasorError | undefined): Promise<Held> {
-    for (;;) {
-      try {
-        await this.#handle.connected(Math.max(1, giveUpAt - performance.now()));
-        return await this.#held(key);
-      } catch (error) {
-        if (!PhasorError.is(error) || !error.retryable) throw error;
-        if (performance.now() > giveUpAt) throw unanswered ?? error;
-        await delay(PAUSE_MS);
-      }
-    }
-  }
-
-  async #held(key: string): Promise<Held> {
+  protected async held(key: string): Promise<Held> {
     const subject = `$JS.API.STREAM.MSG.GET.KV_${this.#name}`;
-    const body = { last_by_subj: this.#subject(key) };
+    const body = { last_by_subj: bucketSubject(this.#name, key) };
     const answer = await askApi(this.#handle, { subject, body, timeoutMs: ATTEMPT_TIMEOUT_MS });
     if (answer.type === 'ok') return heldBy(storedMessage(record(answer.value['message'])));
-    if (answer.error.errCode === NO_MESSAGE) return NOTHING;
+    if (answer.error.errCode === NO_MESSAGE) return NOTHING_HELD;
     const details = { bucket: this.#name, key };
     throw refusal(answer.error, { what: subject, details, otherwise: 'REQUEST_REFUSED' });
   }
@@ -247,11 +174,6 @@ class Bucket implements KeyValue {
     await reader.close();
     if (lost === undefined) return found;
     throw new PhasorError('CONNECTION_FAILED', `reading the keys of ${this.#name}: ${lost}`);
-  }
-
-  #subject(key: string): string {
-    invariant(KEY.test(key), `not a key: ${JSON.stringify(key)}`);
-    return `$KV.${this.#name}.${key}`;
   }
 }
 

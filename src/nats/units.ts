@@ -1,12 +1,8 @@
 /** Nanoseconds and server timestamps stop here: everything outside src/nats is in milliseconds. */
 const NANOS_PER_MS = 1_000_000;
-const SECOND_MS = 1_000;
 
 export const nanosOf = (ms: number): number => Math.round(ms) * NANOS_PER_MS;
 export const msOfNanos = (nanos: number): number => Math.floor(nanos / NANOS_PER_MS);
-
-/** Whole seconds, never shorter than asked and at least one: what `Nats-TTL` takes. */
-export const ttlSeconds = (ttlMs: number): number => Math.max(1, Math.ceil(ttlMs / SECOND_MS));
 
 /** RFC 3339 with up to nine decimals, floored to milliseconds; 0 for the zero time of an empty stream. */
 export function msOfTimestamp(text: string): number {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
-import { msOfTimestamp, nanosOf, ttlSeconds } from '../../src/nats/units.ts';
+import { msOfTimestamp, nanosOf } from '../../src/nats/units.ts';
+import { ttlSeconds } from '../../src/ports/guarded-bucket.ts';
 
 describe('units of the server', () => {
   it('floors timestamps with any number of decimals', () => {
