@@ -7,8 +7,3 @@ export class InvariantError extends Error {
 export function invariant(condition: unknown, what: string): asserts condition {
   if (!condition) throw new InvariantError(what);
 }
-
-/** Closes a switch over a union: a new member fails compilation here. */
-export function unreachable(value: never): never {
-  throw new InvariantError(`unreachable: ${JSON.stringify(value)}`);
-}

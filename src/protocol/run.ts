@@ -3,7 +3,7 @@
  * immutable; this record is owned by exactly one `ShardFold`, which is the only writer.
  */
 import { digestHex, EMPTY_DIGEST, mixDigest, type Digest } from '../kernel/hash.ts';
-import type { Position, RunId } from '../kernel/position.ts';
+import type { Position } from '../kernel/position.ts';
 import type { Decision, Pattern, Status } from '../kernel/vocabulary.ts';
 import type { CompiledPlan } from './compiled-plan.ts';
 import { boundedCode } from './bounded.ts';
@@ -165,8 +165,6 @@ export const matches = (
 
 export const isOpen = (run: RunRecord): boolean =>
   run.phase === 'awaiting_verdict' || run.phase === 'scheduled' || run.phase === 'active';
-
-export const runOf = (run: RunRecord): RunId => run.facts.run;
 
 /** Every timer that waits for this run, the machine's and the delayed start's. */
 export function timersOf(run: RunRecord): readonly Timer[] {
