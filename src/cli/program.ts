@@ -7,6 +7,7 @@ import { addCoordinator } from './commands/coordinator.ts';
 import { addDev } from './commands/dev.ts';
 import { addRun } from './commands/run.ts';
 import { addSchemas } from './commands/schemas.ts';
+import { addSimulate } from './commands/simulate.ts';
 import { addStreams } from './commands/streams.ts';
 import { addTx } from './commands/tx.ts';
 import { addGlobals } from './globals.ts';
@@ -28,6 +29,7 @@ export function buildProgram(cli: Cli): Command {
   addTx(program, cli);
   addAudit(program, cli);
   addSchemas(program, cli);
+  addSimulate(program, cli);
   program.addHelpText('after', GUIDE);
   return program;
 }
@@ -44,6 +46,6 @@ In production:
   $ phasor streams apply --replicas 3 --max-bytes 50GiB
   $ phasor coordinator                          as many as you like; one is enough
 
-Exit codes: 0 done; 1 difference found (streams diff, audit); 64 usage; 65 bad input; 66 no such transaction;
+Exit codes: 0 done; 1 difference found (streams diff, audit, simulate); 64 usage; 65 bad input; 66 no such transaction;
 69 no server; 70 a bug; 73 cannot make or change a stream; 74 the log says otherwise; 75 try again;
 78 bad configuration; 130 Ctrl-C.`;

@@ -79,6 +79,12 @@ const FIRST_LOOK_MS = 5;
 const MAX_LOOK_MS = 250;
 const QUESTION = new TextEncoder().encode('{"v":1}');
 const QUESTION_KEEP_MS = 60_000;
+/** The record keeps the output for a command that still comes; a report has one only with `done` (envelopes.ts). */
+function withoutOutput(reply: Reply): Reply {
+  const { output: _, ...rest } = reply;
+  return rest;
+}
+
 const NOTHING: Seen = { record: undefined, revision: undefined, writtenMs: 0, guessed: true };
 
 export class KvBarrier implements Barrier {
@@ -136,7 +142,7 @@ export class KvBarrier implements Barrier {
     const { record, revision, writtenMs } = this.#see(await bucket.get(key));
     if (record === undefined || revision === undefined) return undefined;
     const decision = decideEnd(record, { serverMs, writtenMs, keepMs, by, leaseMs });
-    if (decision.type === 'ended') return decision.reply;
+    if (decision.type === 'ended') return withoutOutput(decision.reply);
     if (decision.type === 'none' || decision.phase !== command.phase) return undefined;
     const { output, standing } = decision;
     this.#known.delete(key);
@@ -147,7 +153,7 @@ export class KvBarrier implements Barrier {
     const raw = running instanceof Promise ? await this.#keepAlive(claim, execution, running) : running;
     const reply = await this.#record(claim, raw);
     const isStored = isPositive(reply) && reply.lateEffect !== true;
-    return isStored ? endedReply(standing, reply) : undefined;
+    return isStored ? withoutOutput(endedReply(standing, reply)) : undefined;
   }
 
   /** Its own end was reported. Losing the write means that the record has moved on: nothing is left to say. */

@@ -2,7 +2,7 @@
 // stored, and one that cannot be read stops nobody. Method: a bucket in memory, a clock moved by hand, planted faults.
 import { beforeEach, describe, expect, it } from 'vitest';
 import { silentLogger } from '../../src/ports/telemetry.ts';
-import type { CommandEnvelope } from '../../src/protocol/envelopes.ts';
+import { reportSchema, type CommandEnvelope } from '../../src/protocol/envelopes.ts';
 import type { Reply } from '../../src/reliability/barrier.ts';
 import { KvBarrier } from '../../src/reliability/barrier-kv.ts';
 import { Termination } from '../../src/reliability/termination.ts';
@@ -223,4 +223,20 @@ describe('the barrier, ending a step', () => {
     expect(await end()).toMatchObject({ answer: 'terminated' });
     expect(runs).toBe(2);
   });
+});
+
+it('the report of an own end is one that its schema takes, also when the step had an output', async () => {
+  const guarded = { ...commandOf('a'), pattern: '3pc' as const, ran: false, redelivered: false };
+  const yes = (): Reply => ({ answer: 'done', output: { hold: 7 } });
+  const standing = { at: '5.1', waitMs: WAIT_MS };
+  await barrier.guard({ ...guarded, standing }, { abandoned: false, run: yes });
+  clock.advance(WAIT_MS + 1);
+  const end = { ...guarded, phase: 'abort' as const };
+  for (const time of ['first', 'again']) {
+    const reply = await barrier.end(end, { abandoned: false, run: yes });
+    expect([time, reply]).toEqual([time, { answer: 'terminated', result: 'aborted' }]);
+    const { tx, run, step, attempt, cause } = guarded;
+    const report = { v: 1, tx, run, step, phase: 'prepare', attempt, cause, ...reply };
+    expect(reportSchema.safeParse(report).success).toBe(true);
+  }
 });
