@@ -4,7 +4,8 @@
  *
  * | phase   | input                          | what follows                                                      |
  * |---------|--------------------------------|-------------------------------------------------------------------|
- * | running | execute done                   | taken; with `deadlines.confirm`: confirm                          |
+ * | running | begun                          | execute to all                                                    |
+ * |         | execute done                   | taken; with `deadlines.confirm`: confirm                          |
  * |         | execute read-only              | taken: nothing is there to confirm                                |
  * |         | execute retry, unknown, due    | next attempt after back-off; when the policy ends: dead, buried   |
  * |         | execute refused, conflict,     | dead, buried; the others go on                                    |

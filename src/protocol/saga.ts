@@ -3,16 +3,20 @@
  *
  * | phase     | input                          | what follows                                                    |
  * |-----------|--------------------------------|-----------------------------------------------------------------|
- * | forward   | done, read-only                | steps whose dependencies are done start; past the pivot (with   |
+ * | forward   | begun                          | steps without dependencies start                                |
+ * |           | done, read-only                | steps whose dependencies are done start; past the pivot (with   |
  * |           |                                | none: when all compensatable steps are done) -> committed       |
  * |           | retry, unknown, attempt due    | next attempt after back-off; when the policy ends: a `no`       |
  * |           | refused, conflict, stale, a    | -> backward. The pivot: only if known not to have run, else     |
  * |           | `no`, step due                 | attention, until a late report or a person tells                |
  * |           | cancel, run due                | -> backward; latched while the pivot is outstanding: takes      |
  * |           |                                | effect if it did not run, otherwise forward wins                |
- * | committed | done, read-only                | dependents start; all done -> ended `completed`                 |
+ * |           | forced to undo                 | with the pivot in attention: -> backward; ends `resolved`       |
+ * | committed | begun                          | with retriable steps only: those without dependencies start     |
+ * |           | done, read-only                | dependents start; all done -> ended `completed`                 |
  * |           | retry, unknown, attempt due    | next attempt after back-off; when the policy ends: attention    |
  * |           | refused, conflict, stale, due  | attention for that step, the others go on                       |
+ * |           | forced to complete             | every item is skipped; ends `resolved`                          |
  * |           | cancel                         | nothing                                                         |
  * | backward  | execute answered or due        | no further attempt; a settled step that may have run is undone  |
  * |           |                                | once every dependent is settled and undone                      |
@@ -20,6 +24,7 @@
  * |           | compensate retry, unknown, due | next attempt by `undoRetry`; when the policy ends: attention    |
  * |           | compensate refused, conflict…  | attention for that step; the other branches go on               |
  * |           | execute done, after its undo   | noted while the undo is in flight; after its answer: undo again |
+ * |           | pivot done, given up before    | attention `contradiction`: what is not undone yet waits for it  |
  * | any       | item retried, skipped, resolved| the item goes on as the person says; a skip ends `resolved`     |
  * |           | killed                         | -> ended `killed`, nothing is undone                            |
  * | ended     | anything                       | nothing                                                         |

@@ -14,7 +14,8 @@
  * | preparing | terminated that committed | aborting | the same, to all; attend: a contradiction |
  * | preparing | deadline of a step, of prepare or of the run | aborting | decide and command abort; code `deadline` |
  * | preparing | cancelled; forced abort naming the begin | aborting | the same; ends `cancelled`; `aborted` |
- * | precommitting | done, read-only, terminated that committed: from all | committing | command commit, not to the terminated |
+ * | preparing | any of these, with nobody left to undo | ended aborted | decide abort |
+ * | precommitting | done, read-only, terminated that committed: from all | committing or ended | command commit, not to the terminated |
  * | precommitting | phase or run deadline | committing | command commit to all, acknowledged or not |
  * | precommitting | retry, unknown, overdue | precommitting | back-off, next attempt; never stops |
  * | precommitting | refused, stale | precommitting | attend: no more attempts; the deadline still commits |

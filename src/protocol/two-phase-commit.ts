@@ -11,6 +11,7 @@
  * | preparing | refused, conflict, stale, heuristic, terminated, exhausted | aborting | decide and command abort |
  * | preparing | deadline of a step, of prepare or of the run | aborting | the same; code `deadline` |
  * | preparing | cancelled; forced abort naming the begin | aborting | the same; ends `cancelled`; `aborted` |
+ * | preparing | any of these, with nobody left to undo | ended aborted | decide abort |
  * | committing, aborting | done, read-only from all addressed | ended | committed; aborted or cancelled |
  * | committing, aborting | retry, unknown, overdue | same | back-off, next attempt; commit never stops |
  * | aborting | attempts exhausted | same | attend `exhausted` |

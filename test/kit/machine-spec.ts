@@ -5,7 +5,7 @@
  * effects are compared whole and in order. The run begins at position `1.0`; the n-th event is `{n+1}.0`, one
  * millisecond after the one before unless `at(ms, event)` says when.
  */
-import { expect } from 'vitest';
+import { expect, TestRunner } from 'vitest';
 import type { Json } from '../../src/kernel/json.ts';
 import { runId } from '../../src/kernel/position.ts';
 import { isOpenPhase, isUndoPhase, type DeadlineKind, type Phase } from '../../src/kernel/vocabulary.ts';
@@ -24,6 +24,15 @@ import type {
   Timer,
 } from '../../src/protocol/machine.ts';
 import { CheckedRun, type Body } from './machine-invariants.ts';
+import type { Transition } from './transition-inputs.ts';
+import { partsOf } from './transitions.ts';
+
+declare module 'vitest' {
+  interface TaskMeta {
+    /** Parts of the rows of the machines' tables that the spec asserted (see `transitions.ts`). */
+    transitions?: readonly string[];
+  }
+}
 
 export type { Body };
 
@@ -89,22 +98,34 @@ function scenario<S>(machine: Machine<S>, facts: RunFacts, past: readonly Happen
 function then<S>(machine: Machine<S>, facts: RunFacts, happenings: readonly Happening[]): Then {
   const run = new CheckedRun(machine, facts, BEGUN);
   let before = run.state;
+  let event: Transition['event'] = { type: 'begun' };
   for (const happening of happenings) {
     before = run.state;
     const moment = momentOf(run, facts);
     const resolved = typeof happening === 'function' ? happening(moment) : { body: happening };
     run.feed(resolved.body, resolved.timeMs);
+    event = resolved.body;
   }
   const moment = momentOf(run, facts);
+  const note = (): void => {
+    const { view: after } = moment;
+    const { effects } = run;
+    const isBegin = event.type === 'begun';
+    const earlier = isBegin ? { ...after, phase: 'begin' } : machine.view(facts, before);
+    const isUnchanged = run.state === before && !isBegin;
+    noteTransition({ pattern: machine.pattern, event, before: earlier, after, effects, isUnchanged });
+  };
   const verdict: Then = {
     thenEmits(...effects) {
       const expected = effects.map((effect) => (typeof effect === 'function' ? effect(moment) : effect));
       expect(run.effects).toStrictEqual(expected);
+      note();
       return verdict;
     },
     thenNothingHappens() {
       expect(run.effects).toStrictEqual([]);
       expect(run.state, 'the same state object').toBe(before);
+      note();
     },
     thenViews(view) {
       expect(moment.view).toMatchObject(view);
@@ -121,6 +142,13 @@ function then<S>(machine: Machine<S>, facts: RunFacts, happenings: readonly Happ
     },
   };
   return verdict;
+}
+
+/** For the report over the tables: what this spec asserted. */
+function noteTransition(transition: Transition): void {
+  const test = TestRunner.getCurrentTest();
+  if (test === undefined) return;
+  test.meta.transitions = [...new Set([...(test.meta.transitions ?? []), ...partsOf(transition)])];
 }
 
 const momentOf = <S>(run: CheckedRun<S>, facts: RunFacts): Moment => ({

@@ -10,10 +10,24 @@ export interface Row {
   /** States that it leads to; the same one is left out. */
   readonly to: readonly string[];
   readonly then: string;
+  /** May also leave the state as it is: `same`. */
+  readonly isStay: boolean;
+  /** May also lead to the state that comes next without such an input: `next`. */
+  readonly isNext: boolean;
+  /** Of the form `phase | input | what follows`, which tells of one step; that may be the last of its run. */
+  readonly isOfOneStep: boolean;
 }
 
 /** Both forms of table: `state | event | next | effects` and `phase | input | what follows`. */
 export function tableOf(file: string): readonly Row[] {
+  const table = TABLES.get(file) ?? readTable(file);
+  TABLES.set(file, table);
+  return table;
+}
+
+const TABLES = new Map<string, readonly Row[]>();
+
+function readTable(file: string): readonly Row[] {
   const source = readFileSync(path.join(PROTOCOL, file), 'utf8');
   const comment = source.slice(0, source.indexOf('*/'));
   const cells = [...comment.matchAll(/^ \* \|(.*)\|\s*$/gm)].map(([, line = '']) =>
@@ -25,7 +39,9 @@ export function tableOf(file: string): readonly Row[] {
     const [next, then] =
       rest.length > 1 ? [rest[0] ?? '', rest[1] ?? ''] : [arrows(rest[0] ?? ''), rest[0] ?? ''];
     const to = names(next).filter((name) => phases.has(name) || name.startsWith('ended'));
-    return { from: names(from), on, to, then };
+    const isOfOneStep = rest.length === 1;
+    const [isStay, isNext] = ['same', 'next'].map((word) => !isOfOneStep && names(next).includes(word));
+    return { from: names(from), on, to, then, isOfOneStep, isStay: isStay === true, isNext: isNext === true };
   });
 }
 

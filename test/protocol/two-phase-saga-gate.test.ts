@@ -5,6 +5,7 @@ import type { ChildSpec, CompiledPlan } from '../../src/protocol/compiled-plan.t
 import type { Plan } from '../../src/protocol/envelopes.ts';
 import { compilePlan, planProblems } from '../../src/protocol/plan.ts';
 import { MUST_FINISH_POLICY } from '../../src/protocol/policies.ts';
+import { backoffMs } from '../../src/protocol/act.ts';
 import { twoPhaseSaga } from '../../src/protocol/two-phase-saga.ts';
 import { compiled, RETRY } from '../kit/compiled.ts';
 import {
@@ -254,6 +255,12 @@ describe('1.5ps', () => {
   it('child done, read-only: ended completed', () => {
     committed.when(executed('eventual', { output: { n: 1 } })).thenEmits(end(told));
     committed.when(report('eventual', 'execute', 'read-only')).thenEmits(end(told));
+  });
+
+  it.each(['retry', 'unknown'] as const)('child %s: backs off', (answer) => {
+    const waitMs = backoffMs(MUST_FINISH_POLICY, 1, { seed: 'tx-1/eventual/execute/1', retryAfterMs: 0 });
+    committed.when(report('eventual', 'execute', answer)).thenEmits(armIn(waitMs));
+    committed.when(passed('attempt')).thenEmits(armIn(waitMs));
   });
 
   it('child unknown: the next attempt after back-off', () =>
