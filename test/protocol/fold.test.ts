@@ -135,6 +135,22 @@ describe('Rule 3: versions', () => {
 });
 
 describe('Rule 4: decisions are written down', () => {
+  it('notes the same digest for the same inputs, and another when one more was accepted', () => {
+    const digestAfter = (...voters: readonly string[]): string | undefined => {
+      rig = new FoldRig();
+      rig.begin();
+      // Takes the place of the vote that is missing; nothing about it is accepted.
+      for (const step of ['debit', 'credit'])
+        rig.report(step, 'prepare', voters.includes(step) ? {} : { step: 'nobody' });
+      rig.feed('client.cancel', { ...rig.named(), reason: 'changed my mind' });
+      return run().decision?.digest;
+    };
+    const one = digestAfter('debit');
+    expect(one).toMatch(/^[0-9a-f]{16}$/);
+    expect(digestAfter('debit')).toBe(one);
+    expect(digestAfter()).not.toBe(one);
+  });
+
   it('accepts the note it would have written, also twice', () => {
     rig.begin();
     rig.report('debit', 'prepare', { answer: 'refused' });

@@ -5,6 +5,7 @@ import type { PhasorError } from '../../src/errors/phasor-error.ts';
 import type { LogMessage, ReadOptions } from '../../src/ports/log.ts';
 import { silentLogger } from '../../src/ports/telemetry.ts';
 import type { World } from '../../src/ports/world.ts';
+import { timersOf } from '../../src/protocol/run.ts';
 import { PhaseMonitor } from '../../src/reliability/phase-monitor.ts';
 import type { DeadLetter } from '../../src/runtime/dead-letters.ts';
 import { RecentOutcomes } from '../../src/runtime/recent-outcomes.ts';
@@ -15,7 +16,6 @@ import { FRESH, T0, twoSteps } from '../kit/fold-rig.ts';
 import { CountingRandom, HandClock, settled } from '../kit/hand-clock.ts';
 
 const FACTS = {
-  pattern: '2pc',
   shard: 0,
   shards: 1,
   duplicateWindowMs: 120_000,
@@ -33,12 +33,15 @@ class Shard {
   readonly letters: Omit<DeadLetter, 'data'>[] = [];
   readonly failures: PhasorError[] = [];
   readonly gate: string[] = [];
+  /** What resolves once a letter or key that was handed on is stored. */
+  readonly storing: (() => void)[] = [];
   readonly clock = new HandClock(T0);
   readonly actions: ShardActions;
   readonly runner: ShardRunner;
   created = 'first';
 
-  constructor() {
+  constructor(readonly pattern: '2pc' | 'eventual' = '2pc') {
+    const facts = { ...FACTS, pattern };
     const monitor = new PhaseMonitor({ clock: this.clock, nowMs: () => T0, fire: () => undefined });
     const write = (lines: string[]) => ({
       add: (_subject: string, text: string) => {
@@ -48,7 +51,7 @@ class Shard {
     });
     const shared = {
       world: this.world(),
-      pattern: '2pc',
+      pattern,
       dedupWindowMs: 1_000,
       commands: write(this.commands),
       alone: write(this.alone),
@@ -61,16 +64,20 @@ class Shard {
           this.judged.push(tx);
           return Promise.resolve({ value: 'admit' });
         },
+        end: () => new Promise<void>((resolve) => this.storing.push(resolve)),
       },
       recent: new RecentOutcomes(),
-      deadLetter: ({ data: _, ...letter }: DeadLetter) => this.letters.push(letter),
+      deadLetter: ({ data: _, ...letter }: DeadLetter, stored?: () => void) => {
+        this.letters.push(letter);
+        if (stored !== undefined) this.storing.push(stored);
+      },
       onHalt: () => undefined,
     } as unknown as PatternResources;
-    this.actions = new ShardActions(shared, FACTS);
+    this.actions = new ShardActions(shared, facts);
     this.runner = new ShardRunner({
       world: this.world(),
       stream: 'S',
-      facts: FACTS,
+      facts,
       actions: this.actions,
       onLost: () => this.gate.push('lost'),
       onVerified: () => this.gate.push('verified'),
@@ -107,7 +114,7 @@ class Shard {
     const message = {
       seq,
       timeMs: T0,
-      subject: `2pc.${from}.0`,
+      subject: `${this.pattern}.${from}.0`,
       data,
       ...(headers === undefined ? {} : { headers }),
     };
@@ -118,6 +125,11 @@ class Shard {
   /** Delivers to the newest subscription. */
   deliver(...messages: readonly LogMessage[]): void {
     for (const message of messages) void this.reads.at(-1)?.onMessage(message);
+  }
+
+  /** Kinds of what was appended to the log. */
+  get noted(): readonly unknown[] {
+    return this.inputs.map(({ kind }) => kind);
   }
 
   async lose(): Promise<void> {
@@ -201,6 +213,18 @@ describe('a verified log (Rule 5)', () => {
     expect(shard.reads.at(-1)?.after).toBe(1);
   });
 
+  it('hears nothing more from the subscription that was lost', async () => {
+    await shard.runner.start('first');
+    shard.deliver(shard.store('client.begin', begin(), MSG_ID));
+    await shard.lose();
+    const before = shard.runner.fold.runs.get(RUN)?.state;
+    const message = shard.store('debit.report', report('debit', 'prepare'));
+    void shard.reads[0]?.onMessage(message);
+    expect(shard.runner.fold.runs.get(RUN)?.state).toBe(before);
+    shard.deliver(message);
+    expect(shard.runner.fold.runs.get(RUN)?.state).not.toBe(before);
+  });
+
   it.each([
     ['is another', (s: Shard) => (s.stored[0] = { ...s.stored[0]!, data: Buffer.from('[]') })], // there is one
     ['has another time', (s: Shard) => (s.stored[0] = { ...s.stored[0]!, timeMs: T0 + 1 })], // there is one
@@ -243,6 +267,55 @@ describe('a written decision that this fold does not derive (Rule 4)', () => {
       expect(before).toBe(when === 'at the head' ? 2 : 0);
     },
   );
+});
+
+describe('a timer that is due (Rule 2)', () => {
+  it('appends its deadline and changes nothing: that counts where it is read back', async () => {
+    await shard.runner.start('first');
+    shard.deliver(shard.store('client.begin', begin(), MSG_ID));
+    const run = shard.runner.fold.runs.get(RUN)!; // just begun
+    const { state } = run;
+    const timer = timersOf(run).find(({ kind }) => kind === 'phase')!; // of prepare
+    shard.actions.fire(run, timer);
+    expect(shard.inputs).toEqual([
+      { v: 1, tx: FRESH, run: RUN, kind: 'phase', phase: 'prepare', armed: '1.0' },
+    ]);
+    expect(shard.commands).toEqual(prepares);
+    expect(run.state).toBe(state);
+  });
+});
+
+describe('the outcome note, which lets a run leave memory', () => {
+  it('follows the key of an own id (Rule 7)', async () => {
+    const own = { tx: 'order-7' };
+    await shard.runner.start('first');
+    shard.deliver(shard.store('client.begin', begin({ ...own, id: 'own' })));
+    await settled();
+    shard.deliver(shard.store('coordinator.decided', shard.inputs[0]!)); // its verdict
+    for (const phase of ['prepare', 'commit'])
+      for (const step of ['debit', 'credit'])
+        shard.deliver(shard.store(`${step}.report`, report(step, phase, own)));
+    await settled();
+    expect(shard.noted).toEqual(['verdict', 'decision']);
+    shard.storing[0]?.();
+    await settled();
+    expect(shard.noted).toEqual(['verdict', 'decision', 'outcome']);
+  });
+
+  it('follows the letters of the steps that died', async () => {
+    const eventual = new Shard('eventual');
+    await eventual.runner.start('first');
+    eventual.deliver(eventual.store('client.begin', begin(), MSG_ID));
+    const no = { answer: 'refused', code: 'gone' };
+    eventual.deliver(eventual.store('debit.report', report('debit', 'execute', no)));
+    eventual.deliver(eventual.store('credit.report', report('credit', 'execute')));
+    await settled();
+    expect(eventual.letters).toHaveLength(1);
+    expect(eventual.noted).toEqual([]);
+    eventual.storing[0]?.();
+    await settled();
+    expect(eventual.noted).toEqual(['outcome']);
+  });
 });
 
 describe('at the edge', () => {

@@ -32,6 +32,8 @@ const command = (fields: Partial<CommandEnvelope> = {}): CommandEnvelope => ({
 interface Told {
   readonly actions?: Readonly<Record<string, Action>>;
   readonly barrier?: Barrier;
+  /** What is sent is stored when this resolves. Default: at once. */
+  readonly storing?: Promise<unknown>;
   /** The server's own answer; undefined: none comes. */
   readonly serverMs?: number;
 }
@@ -74,6 +76,7 @@ async function consuming(told: Told = {}) {
   const stored: { readonly subject: string; readonly body: unknown }[] = [];
   const log = {
     append: async (subject: string, data: Uint8Array) => {
+      await told.storing;
       stored.push({ subject, body: JSON.parse(Buffer.from(data).toString()) });
       return { seq: stored.length, duplicate: false };
     },
@@ -89,6 +92,7 @@ async function consuming(told: Told = {}) {
     },
     progress: async () => ({ lastSeq: 0, ackFloor: 0 }),
   };
+  const reportsOut = new Reports(world, 'bank');
   const consumer = new Consumer({
     pattern: 'saga',
     durable: 'saga-bank-open',
@@ -97,7 +101,7 @@ async function consuming(told: Told = {}) {
     ackWaitMs: 30_000,
     work,
     executor,
-    reports: new Reports(world, 'bank'),
+    reports: reportsOut,
     server,
     logger: silentLogger,
     passing: passOn,
@@ -121,10 +125,38 @@ async function consuming(told: Told = {}) {
     return settledBy;
   };
   const of = (start: string) => stored.filter(({ subject }) => subject.startsWith(start));
-  return { receive, calls, dead: () => of('dead.'), reports: () => of('saga.') };
+  /** Reports that are not stored by now are given up. */
+  const giveUp = async (): Promise<void> => {
+    const closed = reportsOut.close(1);
+    clock.advance(1);
+    await closed;
+    await settled();
+  };
+  return { receive, giveUp, calls, dead: () => of('dead.'), reports: () => of('saga.') };
 }
 
 describe('a message', () => {
+  it('is acknowledged once its report is stored, and not before', async () => {
+    let store = (): void => undefined;
+    const storing = new Promise<void>((resolve) => (store = resolve));
+    const { receive, calls, reports } = await consuming({ storing });
+    const settledBy = await receive(JSON.stringify([command()]));
+    expect(calls).toEqual(['t']);
+    expect(settledBy).toEqual(['working']);
+    store();
+    await settled();
+    expect(reports()).toHaveLength(1);
+    expect(settledBy).toEqual(['working', 'ack']);
+  });
+
+  it('comes again when its report was given up', async () => {
+    const { receive, giveUp, calls } = await consuming({ storing: new Promise<void>(() => undefined) });
+    const settledBy = await receive(JSON.stringify([command()]));
+    await giveUp();
+    expect(calls).toEqual(['t']);
+    expect(settledBy).toEqual(['working', 'nak']);
+  });
+
   it('with an envelope nested too deep for a text is acknowledged; the letter holds the whole body', async () => {
     const { receive, calls, dead, reports } = await consuming();
     const deep = '['.repeat(100_000) + ']'.repeat(100_000);

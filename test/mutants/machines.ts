@@ -1,0 +1,278 @@
+/** Planted bugs of the patterns: what is commanded, in which order, and what counts as an answer. */
+import type { Mutant } from './mutant.ts';
+
+const ACTS: readonly Mutant[] = [
+  {
+    name: 'early-deadline-accepted',
+    file: 'protocol/machine.ts',
+    find: 'timer?.armed === deadline.armed && deadline.mark.time >= timer.dueMs;',
+    replace: 'timer?.armed === deadline.armed;',
+    specs: ['protocol/act', 'protocol/two-phase-commit'],
+  },
+  {
+    name: 'deadline-of-another-arming-accepted',
+    file: 'protocol/machine.ts',
+    find: 'timer?.armed === deadline.armed && deadline.mark.time >= timer.dueMs;',
+    replace: 'timer != null && deadline.mark.time >= timer.dueMs;',
+    specs: ['protocol/act', 'protocol/two-phase-commit'],
+  },
+  {
+    name: 'refusal-after-unknown-delivery-means-never-ran',
+    file: 'protocol/act.ts',
+    find: "(report.answer === 'refused' || report.answer === 'retry') && report.mayHaveRun !== true;",
+    replace: "report.answer === 'refused' || report.answer === 'retry';",
+    specs: ['protocol/act', 'protocol/saga-pivot'],
+  },
+  {
+    name: 'one-refusal-clears-every-attempt',
+    file: 'protocol/act.ts',
+    find: 'unclean: act.unclean.filter((attempt) => attempt !== report.attempt)',
+    replace: 'unclean: []',
+    specs: ['protocol/act', 'protocol/saga-pivot'],
+  },
+  {
+    name: 'report-of-a-settled-act-counted-again',
+    file: 'protocol/act.ts',
+    find: "if (act.status === 'settled' || report.phase !== act.phase || report.attempt > act.attempt) return",
+    replace: 'if (report.phase !== act.phase || report.attempt > act.attempt) return',
+    specs: ['protocol/act', 'protocol/saga'],
+  },
+  {
+    name: 'answer-of-an-attempt-never-sent-accepted',
+    file: 'protocol/act.ts',
+    find: "if (act.status === 'settled' || report.phase !== act.phase || report.attempt > act.attempt) return",
+    replace: "if (act.status === 'settled' || report.phase !== act.phase) return",
+    specs: ['protocol/act', 'protocol/saga'],
+  },
+  {
+    name: 'spent-answer-settles-an-act-again',
+    file: 'protocol/act.ts',
+    find: 'return first !== undefined && report.attempt < first;',
+    replace: 'return first === -1;',
+    specs: ['protocol/act', 'protocol/two-phase-commit-finish'],
+  },
+];
+
+const ATOMIC_COMMIT: readonly Mutant[] = [
+  {
+    name: 'abort-only-to-those-that-voted-yes',
+    file: 'protocol/two-phase-commit/decide.ts',
+    find: "if (vote.status === 'read_only' || knownNotToHaveRun(vote.act)) {",
+    replace: "if (vote.status !== 'yes') {",
+    specs: ['protocol/two-phase-commit'],
+  },
+  {
+    name: 'commit-before-the-last-vote',
+    file: 'protocol/two-phase-commit/prepare.ts',
+    find: 'return after.missing === 0 ? decideCommit',
+    replace: 'return after.missing <= 1 ? decideCommit',
+    specs: ['protocol/two-phase-commit'],
+  },
+  {
+    name: 'vote-counted-twice',
+    file: 'protocol/two-phase-commit/prepare.ts',
+    find: 'missing: state.missing - 1 };',
+    replace: 'missing: Math.max(0, state.missing - 2) };',
+    specs: ['protocol/two-phase-commit'],
+  },
+  {
+    name: 'late-yes-after-abort-forgotten',
+    file: 'protocol/two-phase-commit/finish.ts',
+    find: 'return lateVote(turn, index, report);',
+    replace: 'return stay(state);',
+    specs: ['protocol/two-phase-commit-finish', 'protocol/two-phase-commit'],
+  },
+  {
+    name: 'one-phase-aborted-on-its-deadline',
+    file: 'protocol/two-phase-commit/finish.ts',
+    find: ': overdue(turn, { ...state, phaseAlarm: null });',
+    replace: [
+      ": state.phase === 'committing_one_phase'",
+      "? onePhaseFailed(turn, { act: at(state.legs, 0).act, code: 'deadline' })",
+      ': overdue(turn, { ...state, phaseAlarm: null });',
+    ].join(' '),
+    specs: ['protocol/two-phase-commit-one-phase'],
+  },
+  {
+    name: 'one-phase-in-doubt-aborted',
+    file: 'protocol/two-phase-commit/finish.ts',
+    find: "if (state.phase === 'committing_one_phase' && knownNotToHaveRun(advance.act))",
+    replace: "if (state.phase === 'committing_one_phase')",
+    specs: ['protocol/two-phase-commit-one-phase'],
+  },
+  {
+    name: '3pc-commit-before-precommit-acknowledged',
+    file: 'protocol/two-phase-commit/outcome.ts',
+    find: 'if (after.missing > 0) return { state: after, effects };',
+    replace:
+      "if (after.missing > (after.phase === 'precommitting' ? 1 : 0)) return { state: after, effects };",
+    specs: ['protocol/three-phase-commit'],
+  },
+  {
+    name: '3pc-abort-after-precommit',
+    file: 'protocol/two-phase-commit/finish.ts',
+    find: '? sendCommit(turn, state, [])',
+    replace: [
+      "? { state: { ...state, phase: 'aborting', phaseAlarm: null },",
+      "effects: [{ type: 'decide', value: 'abort', code: 'deadline' }] }",
+    ].join(' '),
+    specs: ['protocol/three-phase-commit'],
+  },
+  {
+    name: '3pc-termination-against-the-decision-accepted',
+    file: 'protocol/two-phase-commit/termination.ts',
+    find: "const agrees = (report.result === 'committed') === (state.phase !== 'aborting');",
+    replace: 'const agrees = report.result !== undefined;',
+    specs: ['protocol/three-phase-commit-termination'],
+  },
+];
+
+const STAGED: readonly Mutant[] = [
+  {
+    name: '3ps-execute-before-all-validated',
+    file: 'protocol/three-phase-saga.ts',
+    find: "return validated.length === open ? startAll(turn, validated, 'execute') : state;",
+    replace: "return open < 0 ? state : startAll({ ...turn, state }, validated, 'execute');",
+    specs: ['protocol/three-phase-saga'],
+  },
+  {
+    name: '2ps-execute-before-all-prepared',
+    file: 'protocol/two-phase-saga.ts',
+    find: "if (entry.status !== 'waiting' && entry.status !== 'done') return undefined;",
+    replace: "if (entry.status !== 'waiting' && entry.status !== 'done') continue;",
+    specs: ['protocol/two-phase-saga'],
+  },
+  {
+    name: 'saga-step-before-what-it-depends-on',
+    file: 'protocol/staged/advance.ts',
+    find: '.after.every((dependency) => succeeded(at(steps, dependency))))',
+    replace: '.after.every((dependency) => at(steps, dependency) !== undefined))',
+    specs: ['protocol/saga'],
+  },
+  {
+    name: 'saga-compensates-forward',
+    file: 'protocol/saga.ts',
+    find: 'undoneBefore: (plan, index) => at(plan.steps, index).dependents,',
+    replace: 'undoneBefore: (plan, index) => at(plan.steps, index).after,',
+    specs: ['protocol/saga-undo'],
+  },
+  {
+    name: '2ps-and-3ps-undo-forward',
+    file: 'protocol/staged/state.ts',
+    find: 'index + 1 < plan.steps.length ? [index + 1] : NO_STEPS;',
+    replace: 'index > 0 && plan.steps.length > 0 ? [index - 1] : NO_STEPS;',
+    specs: ['protocol/two-phase-saga-undo', 'protocol/three-phase-saga'],
+  },
+  {
+    name: 'next-undo-before-the-last-is-answered',
+    file: 'protocol/staged/advance.ts',
+    find: 'isSettledBackward(entry) || (shape.passesStuck',
+    replace: "isSettledBackward(entry) || entry.status === 'undoing' || (shape.passesStuck",
+    specs: ['protocol/saga-undo', 'protocol/two-phase-saga-undo'],
+  },
+  {
+    name: 'undo-of-an-act-not-yet-settled',
+    file: 'protocol/staged/state.ts',
+    find: "if (step.status === 'done') return !step.readOnly;",
+    replace: "if (step.status === 'running') return true; if (step.status === 'done') return !step.readOnly;",
+    specs: ['protocol/saga-undo', 'protocol/two-phase-saga-undo'],
+  },
+  {
+    name: 'act-tried-again-while-going-back',
+    file: 'protocol/staged/stage.ts',
+    find: "return state.phase === 'backward' ? { ...policy, maxAttempts: 0 } : policy;",
+    replace: 'return state.steps.length === 0 ? { ...policy, maxAttempts: 0 } : policy;',
+    specs: ['protocol/saga-undo', 'protocol/saga'],
+  },
+  {
+    name: 'both-cancel-and-compensate',
+    file: 'protocol/staged/late.ts',
+    find: '? hasRunAfterDrop(turn, index, entry)',
+    replace:
+      "? withStep(state, index, { status: 'done', act, earlier: entry.undo.earlier, output: undefined, readOnly: false, expires: undefined })",
+    specs: ['protocol/two-phase-saga-undo', 'protocol/three-phase-saga'],
+  },
+  {
+    name: 'cancel-where-execute-may-have-run',
+    file: 'protocol/staged/undo.ts',
+    find: "act.phase === 'execute' && (ran || !knownNotToHaveRun(act)) ? 'compensate' : drop;",
+    replace: "act.phase === 'execute' && ran ? 'compensate' : drop;",
+    specs: ['protocol/two-phase-saga-undo', 'protocol/saga-undo'],
+  },
+  {
+    name: 'act-after-its-undo-not-undone-again',
+    file: 'protocol/staged/late.ts',
+    find: ': ranAfterUndo(turn, index, { report, isLast });',
+    replace: ': state;',
+    specs: ['protocol/saga-undo', 'protocol/two-phase-saga-undo'],
+  },
+  {
+    name: 'unknown-pivot-compensated',
+    file: 'protocol/staged/stage.ts',
+    find: 'if (unknown) return withStep(',
+    replace: 'if (unknown && state.steps.length === 0) return withStep(',
+    specs: ['protocol/saga-pivot'],
+  },
+  {
+    name: '3ps-reservation-expiry-ignored',
+    file: 'protocol/staged/machine.ts',
+    find: 'if (!isDue(expiryOf(at(state.steps, index)), { mark, armed: event.armed })) return state;',
+    replace: 'if (isDue(expiryOf(at(state.steps, index)), { mark, armed: event.armed })) return state;',
+    specs: ['protocol/three-phase-saga'],
+  },
+  {
+    name: '3ps-reservation-expires-after-execute-began',
+    file: 'protocol/staged/stage.ts',
+    find: "const expires = phase === 'execute' ? undefined : passed?.expires;",
+    replace: 'const expires = passed?.expires;',
+    specs: ['protocol/three-phase-saga', 'protocol/staged.property'],
+  },
+  {
+    name: 'gate-opened-by-a-rejection',
+    file: 'protocol/staged/gate.ts',
+    find: [
+      "if (event.verdict === 'reject')",
+      "    return goBack(state.steps, { status: 'compensated', code: 'rejected', message: event.reason });",
+      "  if (event.verdict !== 'approve') return state;",
+    ].join('\n'),
+    replace: 'if (event.verdict === undefined) return state;',
+    specs: ['protocol/two-phase-saga-gate'],
+  },
+  {
+    name: 'rejection-ignored',
+    file: 'protocol/staged/gate.ts',
+    find: "if (event.verdict === 'reject')",
+    replace: "if (event.verdict === undefined) return state; if (event.name === '')",
+    specs: ['protocol/two-phase-saga-gate'],
+  },
+  {
+    name: 'gate-turned-by-the-second-verdict',
+    file: 'protocol/staged/gate.ts',
+    find: "if (event.name !== plan.signal || gate.approved || gate.status === 'open') return state;",
+    replace: "if (event.name !== plan.signal || gate.status === 'open') return state;",
+    specs: ['protocol/two-phase-saga-gate'],
+  },
+  {
+    name: 'gate-opens-before-its-delay',
+    file: 'protocol/staged/gate.ts',
+    find: 'due === undefined && (approved || plan.signal === undefined);',
+    replace: '(approved && due !== null) || plan.signal === undefined;',
+    specs: ['protocol/two-phase-saga-gate'],
+  },
+  {
+    name: 'half-ps-step-given-up-silently',
+    file: 'protocol/eventual/effects.ts',
+    find: "if (burials.length > 0) effects.push({ type: 'bury', burials });",
+    replace: "if (burials.length > facts.plan.steps.length) effects.push({ type: 'bury', burials });",
+    specs: ['protocol/eventual', 'protocol/eventual-fold'],
+  },
+  {
+    name: 'half-ps-late-yes-of-the-dead-ignored',
+    file: 'protocol/eventual/steps.ts',
+    find: 'return isLateYes(entry.act, report) ? agreed(turn, index, report) : state;',
+    replace: 'return isLateYes(entry.act, report) ? state : state;',
+    specs: ['protocol/eventual'],
+  },
+];
+
+export const MACHINE_MUTANTS: readonly Mutant[] = [...ACTS, ...ATOMIC_COMMIT, ...STAGED];
