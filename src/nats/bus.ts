@@ -1,7 +1,8 @@
 import type { Subject } from '../kernel/subjects.ts';
 import { PhasorError } from '../errors/phasor-error.ts';
 import type { Bus, BusMessage, BusSubscription } from '../ports/bus.ts';
-import type { ConnectionState, NatsConnectionHandle } from './connection.ts';
+import type { ConnectionState } from '../ports/pulls.ts';
+import type { NatsConnectionHandle } from './connection.ts';
 import { isNoResponders } from './replies.ts';
 
 /** Core NATS. What is published while there is no connection is lost, as is everything nobody listens to. */

@@ -1,3 +1,4 @@
+import type { ConnectionState } from '../ports/pulls.ts';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 
@@ -31,8 +32,6 @@ export interface NatsOptions {
   /** For the first connection, in milliseconds. Default: 10_000. */
   readonly connectTimeoutMs?: number;
 }
-
-export type ConnectionState = 'connected' | 'disconnected' | 'closed';
 
 /** One connection to NATS. It reconnects for ever, every 250 ms, and notices a silent server after 15 s. */
 export interface NatsConnectionHandle {

@@ -1,6 +1,6 @@
 /** The ports on NATS. Raw publishes and pulls: the client's own JetStream calls are too slow for hot paths. */
 export { connectNats } from './connection.ts';
-export type { ConnectionState, NatsConnectionHandle, NatsOptions } from './connection.ts';
+export type { NatsConnectionHandle, NatsOptions } from './connection.ts';
 export { NatsBus } from './bus.ts';
 export { systemClock, systemRandom } from './clock.ts';
 export { NatsKeyValueStore } from './key-value.ts';

@@ -6,6 +6,7 @@
  */
 import { createInbox, type Msg, type Subscription } from '@nats-io/nats-core';
 
+import type { PullRequest, Pulls, ShortPull } from '../ports/pulls.ts';
 import type { NatsConnectionHandle } from './connection.ts';
 import { nanosOf } from './units.ts';
 
@@ -20,17 +21,6 @@ export interface PullOptions {
   readonly onShort: (short: ShortPull) => void;
   /** The consumer is gone, cannot be reached or refuses pulls; called once, as the last thing. */
   readonly onEnd: (why: string) => void;
-}
-
-export interface ShortPull {
-  readonly messages: number;
-  readonly why: 'expired' | 'too-big' | 'other';
-}
-
-export interface PullRequest {
-  readonly messages: number;
-  /** Without it: no bound. */
-  readonly bytes?: number;
 }
 
 const HEARTBEAT_MS = 2_000;
@@ -48,7 +38,7 @@ interface Sent {
   readonly goneAtTick: number;
 }
 
-export class Pull {
+export class Pull implements Pulls {
   readonly #handle: NatsConnectionHandle;
   readonly #options: PullOptions;
   readonly #inbox: string;

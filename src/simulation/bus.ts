@@ -1,7 +1,8 @@
 import type { Subject } from '../kernel/subjects.ts';
 import { PhasorError } from '../errors/phasor-error.ts';
 import type { Bus, BusMessage, BusSubscription } from '../ports/bus.ts';
-import { MAX_PAYLOAD, type ConnectionState, type SimulatedConnection } from './connection.ts';
+import type { ConnectionState } from '../ports/pulls.ts';
+import { MAX_PAYLOAD, type SimulatedConnection } from './connection.ts';
 
 /** As src/nats/bus.ts: what is published while there is no connection is lost. */
 export class SimulatedBus implements Bus {

@@ -2,6 +2,7 @@
  * A node's connection to the broker, as src/nats/connection.ts and replies.ts behave: it reconnects for ever, fails
  * what is unanswered when it breaks, and drops what is sent while there is none.
  */
+import type { ConnectionState } from '../ports/pulls.ts';
 import { PhasorError } from '../errors/phasor-error.ts';
 import type { Timeout } from '../ports/clock.ts';
 import type { Logger } from '../ports/telemetry.ts';
@@ -11,8 +12,6 @@ import { NO_LEADER, OVERRUN, STREAM_NOT_FOUND } from './frames.ts';
 import type { Dialer, Network, Wire } from './network.ts';
 import type { SeededRandom } from './random.ts';
 import type { Actor, Scheduler } from './scheduler.ts';
-
-export type ConnectionState = 'connected' | 'disconnected' | 'closed';
 
 export interface ConnectionOptions {
   readonly name: string;

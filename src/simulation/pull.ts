@@ -1,5 +1,6 @@
 /** As src/nats/pull.ts: raw pull requests to one consumer, with the same account of what is outstanding. */
 import type { Timeout } from '../ports/clock.ts';
+import type { PullRequest, Pulls, ShortPull } from '../ports/pulls.ts';
 import type { SimulatedConnection } from './connection.ts';
 import type { PullStatus, ServerFrame } from './frames.ts';
 
@@ -16,17 +17,12 @@ export interface PullOptions {
   readonly onEnd: (why: string) => void;
 }
 
-export interface ShortPull {
-  readonly messages: number;
-  readonly why: 'expired' | 'too-big';
-}
-
 const HEARTBEAT_MS = 2_000;
 const EXPIRES_MS = 30_000;
 const EXPIRES_TICKS = EXPIRES_MS / HEARTBEAT_MS;
 const SILENT_TICKS = 3;
 
-export class Pull {
+export class Pull implements Pulls {
   readonly #connection: SimulatedConnection;
   readonly #options: PullOptions;
   readonly #inbox: number;
@@ -52,7 +48,7 @@ export class Pull {
     return this.#outstanding;
   }
 
-  send({ messages, bytes }: { readonly messages: number; readonly bytes?: number }): void {
+  send({ messages, bytes }: PullRequest): void {
     if (!this.#open || messages <= 0) return;
     const token = (this.#lastPull += 1);
     if (this.#outstanding === 0) this.#lastSignTick = this.#tick;

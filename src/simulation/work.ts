@@ -1,14 +1,10 @@
-/** As src/nats/work.ts: demand that adds up, acks that are fire and forget, healing by itself. */
+/** Workers' durable consumers in the model: acks that are fire and forget. */
 import { PhasorError } from '../errors/phasor-error.ts';
+import { DemandSource } from '../ports/demand-source.ts';
 import type { Delivery, Work, WorkOptions, WorkProgress, WorkSource } from '../ports/work.ts';
 import { expectAnswer, type SimulatedConnection } from './connection.ts';
 import { NO_MESSAGE } from './frames.ts';
-import { Pull, type DeliveryFrame, type ShortPull } from './pull.ts';
-
-const HEAL_FIRST_MS = 100;
-const HEAL_MAX_MS = 2_000;
-/** What a delivery counts for beyond its body: subject, ack subject, headers. */
-const OVERHEAD_BYTES = 128;
+import { Pull, type DeliveryFrame } from './pull.ts';
 
 export class SimulatedWork implements Work {
   readonly #connection: SimulatedConnection;
@@ -18,8 +14,20 @@ export class SimulatedWork implements Work {
   }
 
   async open(options: WorkOptions): Promise<WorkSource> {
-    await ensureConsumer(this.#connection, options);
-    return new Source(this.#connection, options);
+    const connection = this.#connection;
+    const ensure = (): Promise<void> => ensureConsumer(connection, options);
+    await ensure();
+    const { stream, durable } = options;
+    const { logger, clock } = connection.options;
+    return new DemandSource<DeliveryFrame>({
+      options,
+      link: connection,
+      logger,
+      newPulls: (events) => new Pull(connection, { stream, consumer: durable, ...events }),
+      ensureConsumer: ensure,
+      pause: (ms) => new Promise((resolve) => clock.afterActive(ms, resolve)),
+      deliveryOf: (frame, settled) => new SimulatedDelivery(frame, { connection, stream, durable, settled }),
+    });
   }
 
   async progress(options: Pick<WorkOptions, 'stream' | 'durable' | 'filters'>): Promise<WorkProgress> {
@@ -47,170 +55,6 @@ async function ensureConsumer(connection: SimulatedConnection, options: WorkOpti
   const what = `consumer ${durable} of ${stream} has other filters: ${theirs.join(', ')}`;
   throw new PhasorError('STREAM_MISMATCH', what, { stream, consumer: durable });
 }
-
-class Source implements WorkSource {
-  readonly #connection: SimulatedConnection;
-  readonly #options: WorkOptions;
-  readonly #stopListening: () => void;
-  #pull: Pull | undefined;
-  #held = 0;
-  #byteBound: number | undefined;
-  #unsettled = 0;
-  #unsettledBytes = 0;
-  /** The next message is larger than the room left. */
-  #tooBig = false;
-  #flushDue = false;
-  #healing = false;
-  #closing = false;
-
-  constructor(connection: SimulatedConnection, options: WorkOptions) {
-    this.#connection = connection;
-    this.#options = options;
-    this.#pull = this.#newPull();
-    this.#stopListening = connection.onState((state) => {
-      if (state === 'disconnected') this.#trouble('connection lost');
-      else if (state === 'closed') void this.close();
-    });
-  }
-
-  request(messages: number, bytes?: number): void {
-    if (this.#closing) return;
-    this.#held += messages;
-    this.#byteBound = bytes ?? this.#byteBound;
-    this.#flushSoon();
-  }
-
-  async close(): Promise<void> {
-    if (this.#closing) return;
-    this.#closing = true;
-    this.#stopListening();
-    await this.#pull?.drain();
-  }
-
-  #newPull(): Pull {
-    const { stream, durable } = this.#options;
-    return new Pull(this.#connection, {
-      stream,
-      consumer: durable,
-      onMessage: (delivery) => this.#deliver(delivery),
-      onShort: (short) => this.#comesShort(short),
-      onEnd: (why) => this.#trouble(why),
-    });
-  }
-
-  /** Requests of one tick travel together. */
-  #flushSoon(): void {
-    if (this.#flushDue) return;
-    this.#flushDue = true;
-    queueMicrotask(() => {
-      this.#flushDue = false;
-      this.#flush();
-    });
-  }
-
-  #flush(): void {
-    const pull = this.#pull;
-    if (pull === undefined || this.#closing || this.#held === 0 || this.#held < pull.outstanding) return;
-    const isIdle = this.#unsettled === 0 && pull.outstanding === 0;
-    if (this.#tooBig) {
-      if (isIdle) this.#askForOne(pull);
-      return;
-    }
-    const bound = this.#byteBound;
-    const bytes = bound === undefined ? undefined : isIdle ? bound : bound - this.#unsettledBytes;
-    if (bytes !== undefined && bytes <= 0) return;
-    const messages = this.#held;
-    this.#held = 0;
-    pull.send(bytes === undefined ? { messages } : { messages, bytes });
-  }
-
-  /** It fits in no room that there is: it comes alone, without a bound. */
-  #askForOne(pull: Pull): void {
-    this.#tooBig = false;
-    this.#held -= 1;
-    pull.send({ messages: 1 });
-  }
-
-  #comesShort({ messages, why }: ShortPull): void {
-    this.#held += messages;
-    if (why === 'too-big') this.#tooBig = true;
-    this.#flushSoon();
-  }
-
-  #deliver(frame: DeliveryFrame): void {
-    const bytes = frame.message.data.length + frame.message.subject.length + OVERHEAD_BYTES;
-    this.#unsettled += 1;
-    this.#unsettledBytes += bytes;
-    const { stream, durable } = this.#options;
-    const delivery = new SimulatedDelivery(frame, {
-      connection: this.#connection,
-      stream,
-      durable,
-      settled: () => this.#settled(bytes),
-    });
-    try {
-      this.#options.onDelivery(delivery);
-    } catch (error) {
-      const { logger } = this.#connection.options;
-      logger.error({ seq: delivery.seq, error: String(error) }, 'simulation: a delivery handler failed');
-    }
-    if (this.#held > 0) this.#flushSoon();
-  }
-
-  #settled(bytes: number): void {
-    this.#unsettled -= 1;
-    this.#unsettledBytes -= bytes;
-    const bound = this.#byteBound ?? Infinity;
-    // Trying sooner would be refused again and again, once per settled message.
-    if (this.#tooBig && this.#unsettled > 0 && bound - this.#unsettledBytes >= bound / 2)
-      this.#tooBig = false;
-    if (this.#held > 0) this.#flushSoon();
-  }
-
-  #trouble(why: string): void {
-    this.#held += this.#pull?.outstanding ?? 0;
-    this.#pull?.close();
-    this.#pull = undefined;
-    if (this.#closing || this.#healing) return;
-    this.#options.onTrouble?.(why);
-    void this.#heal();
-  }
-
-  async #heal(): Promise<void> {
-    this.#healing = true;
-    let lastProblem = '';
-    for (let waitMs = 0; !this.#isClosing(); waitMs = nextWait(waitMs)) {
-      await this.#delay(waitMs);
-      try {
-        await this.#connection.connected(HEAL_MAX_MS);
-        if (this.#isClosing()) break;
-        await ensureConsumer(this.#connection, this.#options);
-        if (this.#connection.state !== 'connected') continue;
-        break;
-      } catch (error) {
-        if (PhasorError.is(error, 'CLOSED')) break;
-        const problem = PhasorError.is(error) ? error.what : String(error);
-        if (problem !== lastProblem) this.#options.onTrouble?.(problem);
-        lastProblem = problem;
-      }
-    }
-    this.#healing = false;
-    if (this.#isClosing() || this.#connection.state === 'closed') return;
-    this.#pull = this.#newPull();
-    this.#flush();
-  }
-
-  #delay(waitMs: number): Promise<void> {
-    return new Promise((resolve) => this.#connection.options.clock.afterActive(waitMs, resolve));
-  }
-
-  /** A method, so that the compiler does not take the field for unchanged across an await. */
-  #isClosing(): boolean {
-    return this.#closing;
-  }
-}
-
-const nextWait = (waitMs: number): number => Math.min(HEAL_MAX_MS, Math.max(HEAL_FIRST_MS, waitMs * 2));
 
 interface DeliveredAt {
   readonly connection: SimulatedConnection;

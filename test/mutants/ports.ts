@@ -179,9 +179,9 @@ const RUNTIME: readonly Mutant[] = [
 const NATS: readonly Mutant[] = [
   {
     name: 'gap-in-the-log-read-over',
-    file: 'nats/reader.ts',
-    find: 'if (at?.deliverySeq !== this.#lastDelivery + 1 || at.seq <= this.#lastSeq) {',
-    replace: 'if (at === undefined || at.seq <= this.#lastSeq) {',
+    file: 'ports/ordered-reading.ts',
+    find: 'if (deliverySeq !== this.#lastDelivery + 1 || message.seq <= this.#lastSeq) {',
+    replace: 'if (message.seq <= this.#lastSeq) {',
     specs: ['integration/nats-trouble'],
   },
   {
