@@ -187,9 +187,11 @@ export const decisionOf = (run: Run): string | undefined => {
   return typeof value === 'string' ? value : undefined;
 };
 
-/** Whether anything was commanded for it, or it has ended: begins that only repeat another have neither. */
+/** Whether it began for good: begins that only repeat another get neither commands nor answers nor an admission. */
 export const hasRun = (run: Run): boolean =>
-  run.entries.some(({ kind }) => kind === 'command') || outcomeOf(run) !== undefined;
+  outcomeOf(run) !== undefined ||
+  run.entries.some(({ kind }) => kind === 'command' || kind === 'report') ||
+  notesOf(run, 'verdict').some(({ body }) => body['value'] === 'admit');
 
 /** A person has decided something about it. */
 export const byPerson = (run: Run, ...actions: readonly string[]): boolean =>
