@@ -3,6 +3,19 @@ import { PhasorError } from '../src/index.ts';
 
 const DEFAULT_URL = 'nats://127.0.0.1:4222';
 
+/** What a variable like `STOCK=bicycle=10,helmet=3` says. */
+export function amountsOf(variable: string): Readonly<Record<string, number>> {
+  const items = (process.env[variable] ?? '').split(',').filter((item) => item !== '');
+  return Object.fromEntries(
+    items.map((item) => {
+      const [, name, amount] = /^([a-z][a-z0-9-]*)=(\d{1,15})$/.exec(item) ?? [];
+      if (name === undefined || amount === undefined)
+        throw new TypeError(`${variable}: ${item} is not of the form name=10`);
+      return [name, Number(amount)];
+    }),
+  );
+}
+
 /**
  * Starts a service and keeps it until SIGTERM, SIGINT, or the end of stdin when EXAMPLE_STDIN=hold. When it cannot
  * start, the process ends with the error's exit code.

@@ -46,6 +46,8 @@ export interface Account {
 
 export type Verb = 'prepare' | 'commit' | 'commitOnePhase' | 'abort' | 'execute' | 'compensate';
 
+export const isUndo = (verb: Verb): boolean => verb === 'abort' || verb === 'compensate';
+
 export interface Order {
   readonly verb: Verb;
   /** One per run and step. */
@@ -119,7 +121,7 @@ export function apply(account: Account, orders: readonly Order[], writtenMs: num
   return { account: isChanged ? changed : account, verdicts };
 }
 
-const DONE: Verdict = { type: 'done' };
+export const DONE: Verdict = { type: 'done' };
 const refuse = (code: string, message: string): Verdict => ({ type: 'refused', code, message });
 
 function carryOut(draft: Draft, order: Order, writtenMs: number): Verdict {

@@ -1,5 +1,5 @@
-import { done, refused, retry, type Action, type Answer, type Call } from '../../src/index.ts';
-import type { Order, Rupees, Verb, Verdict } from './account.ts';
+import { done, refused, type Action, type Answer, type Call } from '../../src/index.ts';
+import { isUndo, type Order, type Rupees, type Verb, type Verdict } from './account.ts';
 import type { Ledger } from './ledger.ts';
 
 interface Input {
@@ -21,6 +21,8 @@ function action(ledger: Ledger, sign: 1 | -1): Action {
     (verb: Verb) =>
     async (call: Call): Promise<Answer> => {
       const input = readInput(call.input ?? call.output);
+      // What could not be begun needs no undo, and an undo must not fail.
+      if (input === undefined && isUndo(verb)) return done();
       if (input === undefined)
         return refused('bad-input', 'give account and amount, in whole rupees above 0');
       const verdict = await ledger.carryOut(input.account, orderOf(call, verb, sign * input.amount));
@@ -57,7 +59,8 @@ function answerOf(verdict: Verdict, { account, amount }: Input): Answer {
     case 'done':
       return done({ account, amount });
     case 'busy':
-      return retry('account-busy');
+      // Nothing is remembered of it: another copy of this call may yet go through, so it is no `retry`.
+      throw new Error('the account remembers too many operations, try again later');
     case 'refused':
       return refused(verdict.code, verdict.message);
   }

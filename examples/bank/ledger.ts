@@ -1,10 +1,12 @@
 /** The accounts of one bank in a NATS KV bucket, one key each, changed only by compare-and-set. */
 import type { KeyValue, KeyValueStore } from '../../src/index.ts';
 import {
+  DONE,
   afterRead,
   apply,
   decodeAccount,
   encodeAccount,
+  isUndo,
   moneyIn,
   openAccount,
   type Account,
@@ -46,6 +48,8 @@ const NO_SUCH_ACCOUNT: Verdict = {
   code: 'no-such-account',
   message: 'this bank has no such account',
 };
+/** Nothing was ever done to it, so there is nothing to undo: accounts are opened before the bank works. */
+const ofNoAccount = ({ verb }: Order): Verdict => (isUndo(verb) ? DONE : NO_SUCH_ACCOUNT);
 /** Reads back what it wrote this often: that dates entries and forgets old ones. */
 const WRITES_BETWEEN_READS = 100;
 /** Orders in one write. */
@@ -82,7 +86,7 @@ export class Ledger {
       const batch = desk.queue.splice(0, MAX_BATCH);
       try {
         const verdicts = await this.#write(account, desk, batch);
-        batch.forEach(({ resolve }, index) => resolve(verdicts[index] ?? NO_SUCH_ACCOUNT));
+        batch.forEach(({ order, resolve }, index) => resolve(verdicts[index] ?? ofNoAccount(order)));
       } catch (error) {
         desk.known = undefined;
         for (const { reject } of batch) reject(error);
