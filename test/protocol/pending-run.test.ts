@@ -7,6 +7,7 @@ import type { CheckedBegin } from '../../src/runtime/client/begin-request.ts';
 import { PendingRun } from '../../src/runtime/client/pending-run.ts';
 
 const T0 = 1_700_000_000_000;
+const WINDOW_MS = 86_400_000;
 const OURS = 'a'.repeat(64);
 const OTHER = 'b'.repeat(64);
 
@@ -21,7 +22,7 @@ const found = (run: string, digest: string): FoundRun => ({
   attention: [],
   outcome: outcomeOf(run),
   digest,
-  until: T0 + 86_400_000,
+  until: T0 + WINDOW_MS,
 });
 
 function pending() {
@@ -65,13 +66,26 @@ describe('a begin with an own id at 5.0', () => {
     expect(run.outcome?.run).toBe(LATER);
   });
 
-  it('takes no outcome of a later run with another plan, nor of one that it was not told of', () => {
+  it.each([
+    ['its outcome', OURS, 'committed'],
+    ['that its plan differs', OTHER, 'mismatch'],
+  ])('learns %s from a run that was judged before it, also when nobody tells it', (_, digest, status) => {
+    const { run } = pending();
+    run.stored('5.0');
+    run.found([found(LATER, digest)]);
+    expect(run.outcome).toMatchObject({ run: LATER, status });
+  });
+
+  it('takes no outcome of a run that may have begun a window after its own end, unless told of that', () => {
     const { run, tell } = pending();
     run.stored('5.0');
-    run.found([found(LATER, OURS)]);
-    tell(LATER);
-    run.found([found(LATER, OTHER)]);
-    run.found([found(`7.0.${T0}`, OURS)]);
+    const [next, other] = [`7.0.${T0 + WINDOW_MS}`, `8.0.${T0 + WINDOW_MS}`];
+    run.found([found(next, OURS)]);
+    tell(next);
+    run.found([found(next, OTHER)]);
+    run.found([found(other, OURS)]);
     expect(run.outcome).toBeUndefined();
+    run.found([found(next, OURS)]);
+    expect(run.outcome?.run).toBe(next);
   });
 });

@@ -168,8 +168,8 @@ export class PendingRun implements ResponseListener, Swept {
   /** An own id names another run: this begin repeats it, contradicts it, or came after its window. */
   #foundOther(run: FoundRun, at: Position): void {
     const told = this.#toldAgain?.run === run.run ? this.#toldAgain : undefined;
-    if (comparePositions(parseRun(run.run).at, at) > 0) {
-      // It began later, but its key was written first: this begin repeats it. Only by being told is that certain.
+    // It began later. Had this begin been admitted all the same, it would have to have ended a window before that.
+    if (comparePositions(parseRun(run.run).at, at) > 0 && !this.#withinWindow(run)) {
       if (told !== undefined && run.digest === this.begin.checked.digest()) this.#accept(told);
       return;
     }
@@ -185,6 +185,14 @@ export class PendingRun implements ResponseListener, Swept {
     if (run.until !== undefined && run.until - WINDOW_MARGIN_MS < this.host.serverNowMs()) return;
     if (!same) this.#accept(this.#mismatch(run, at));
     else if (run.outcome !== undefined) this.#accept({ ...run.outcome, duplicate: true });
+  }
+
+  /** Whether the run, over by now, began before a run of this begin can have been over for a window. */
+  #withinWindow({ run, outcome, until }: FoundRun): boolean {
+    if (outcome === undefined || until === undefined) return false;
+    const sentMs = this.host.serverNowMs() - (this.host.wallMs() - this.sentMs);
+    const windowMs = until - outcome.time;
+    return parseRun(run).timeMs < sentMs + windowMs - WINDOW_MARGIN_MS;
   }
 
   /** What the coordinator told, or will tell, of this begin. */
