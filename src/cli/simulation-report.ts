@@ -26,7 +26,7 @@ export function violationLines(result: SeedResult, smallest?: Shrunk, rollback =
         ` --transactions ${smallest.transactions.join(',')}`;
   const command = `phasor simulate --pattern ${kind} --seed ${seed}${part}${rollback ? ' --rollback' : ''}`;
   return [
-    `seed ${seed} of ${kind} broke ${result.violations.length} promises; again with:  ${command}`,
+    `seed ${seed} of ${kind} broke ${counted(result.violations.length, 'promise')}; again with:  ${command}`,
     ...result.violations.map(({ checker, what }) => printable(`  ${checker}: ${what}`)),
   ];
 }
@@ -82,14 +82,16 @@ export function summaryLines(results: readonly SeedResult[]): readonly string[] 
   const missing = Object.keys(coverage).filter((key) => coverage[key] === 0);
   const covered = Object.keys(coverage).length - missing.length;
   return [
-    `${seeds} seeds, ${transactions} transactions, ${virtualHours} virtual hours: ${violations} violations, ` +
-      `${expectedSplits} expected splits of 3PC`,
+    `${counted(seeds, 'seed')}, ${counted(transactions, 'transaction')}, ${virtualHours} virtual hours: ` +
+      `${counted(violations, 'violation')}, ${counted(expectedSplits, 'expected split')} of 3PC`,
     `faults: ${struck.map(([fault, count]) => `${fault} ${count}`).join(', ') || 'none'}`,
     `coverage: ${covered} of ${Object.keys(coverage).length} crash points and recovery branches` +
       (missing.length === 0 || seeds < MANY ? '' : `; never: ${missing.join(', ')}`),
     ...splits.slice(0, MANY).map(({ seed }) => `a split: phasor simulate --pattern 3pc --seed ${seed}`),
   ];
 }
+
+const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`;
 
 /** From so many seeds on, what was never taken is worth a word. */
 const MANY = 100;

@@ -55,9 +55,9 @@ class Bucket extends GuardedBucket {
     return this.#connection.connected(timeoutMs);
   }
 
-  async keys(): Promise<readonly string[]> {
+  async keys(within = ''): Promise<readonly string[]> {
     const prefix = `$KV.${this.#name}.`;
-    const call = { type: 'subjects', stream: `KV_${this.#name}`, filter: `${prefix}>` } as const;
+    const call = { type: 'subjects', stream: `KV_${this.#name}`, filter: `${prefix}${within}>` } as const;
     const { subjects } = expectAnswer(await this.#connection.call(call), 'list', this.#name);
     return subjects.map((subject) => subject.slice(prefix.length));
   }

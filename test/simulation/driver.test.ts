@@ -1,7 +1,12 @@
 // Goal: every pattern keeps its promises under a few random worlds of faults, and a seed is one story. Method: the same
 // driver and checkers as `phasor simulate`; long runs are that command's.
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 
+import { keepSeeds, keptSeed, readKeptSeeds } from '../../src/cli/kept-seeds.ts';
 import {
   KINDS,
   shrink,
@@ -42,14 +47,52 @@ describe('a stream that is put back', () => {
   it('is noticed by every coordinator, and after a recovery new transactions keep every promise', async () => {
     const problems: string[] = [];
     let lost = 0;
+    let lostReports = 0;
     for (const kind of ['2pc', 'saga', '3ps'] as const)
       for (const seed of SEEDS.slice(0, 3)) {
         const result = await simulateSeed({ seed, kind, rollback: true });
         problems.push(...problemsOf(result));
         lost += result.lostInputs;
+        lostReports += result.lostReports;
       }
     expect(problems).toEqual([]);
     expect(lost).toBeGreaterThan(0);
+    expect(lostReports).toBeGreaterThan(0);
+  });
+});
+
+describe('seeds that failed once', () => {
+  it('keep their promises now', async () => {
+    const seeds = await readKeptSeeds(fileURLToPath(new URL('kept-seeds.jsonl', import.meta.url)));
+    expect(seeds.length).toBeGreaterThan(0);
+    const problems: string[] = [];
+    for (const { pattern: kind, seed, rollback = false } of seeds)
+      problems.push(...problemsOf(await simulateSeed({ kind, seed, rollback })));
+    expect(problems).toEqual([]);
+  });
+
+  it('are kept once, with the smallest part that fails', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'phasor-kept-'));
+    try {
+      const file = join(directory, 'failed.jsonl');
+      const calm = await simulateSeed({ seed: 4, kind: '3pc', onlyFaults: [], onlyTransactions: [1] });
+      const result = { ...calm, violations: [{ checker: 'agreement', what: 'planted' }] };
+      const smallest = { faults: ['crash'], transactions: [1], result } as const;
+      await keepSeeds(file, [keptSeed(result, { smallest, rollback: false })]);
+      await keepSeeds(file, [
+        keptSeed(result, { smallest: undefined, rollback: false }),
+        keptSeed(result, { smallest: undefined, rollback: true }),
+      ]);
+      const one = { pattern: '3pc', seed: 4, checkers: ['agreement'] };
+      expect(await readKeptSeeds(file)).toEqual([
+        { ...one, onlyFaults: ['crash'], transactions: [1], version: expect.any(String) as string },
+        { ...one, rollback: true, version: expect.any(String) as string },
+      ]);
+      await writeFile(file, '{"pattern":"4pc"}');
+      await expect(readKeptSeeds(file)).rejects.toMatchObject({ code: 'INPUT_UNREADABLE' });
+    } finally {
+      await rm(directory, { recursive: true });
+    }
   });
 });
 

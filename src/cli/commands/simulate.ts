@@ -8,9 +8,11 @@ import {
   simulateSeed,
   type Fault,
   type Kind,
+  type SeedResult,
 } from '../../simulation/driver/index.ts';
 import { integer } from '../arguments.ts';
 import type { Cli } from '../cli.ts';
+import { keepSeeds, keptSeed, readKeptSeeds, type KeptSeed } from '../kept-seeds.ts';
 import { findSmallest, playAsChild, playSeeds, type SimulatePlan } from '../simulations.ts';
 import { summaryJson, summaryLines, traceLine, violationLines } from '../simulation-report.ts';
 
@@ -24,6 +26,8 @@ interface Choices {
   readonly jobs?: number;
   readonly shrink: boolean;
   readonly json?: boolean;
+  readonly keep?: string;
+  readonly again?: string;
 }
 
 const MAX_SEEDS = 10_000_000;
@@ -49,13 +53,19 @@ export function addSimulate(program: Command, cli: Cli): void {
     .option('--transactions <list>', 'of the transactions that a seed draws, only these: 0,3,7', indices)
     .option('--rollback', 'put a stream back to an earlier state: the promise is detection, never silence')
     .option('--jobs <n>', 'processes (default: as many as there are processors)', integer(1, MAX_JOBS))
+    .option('--keep <file>', 'append every failing seed to this file, one JSON line each')
+    .option('--again <file>', 'first play the seeds that such a file holds')
     .option('--no-shrink', 'print failing seeds as they are')
     .addHelpText('after', HELP)
     .action(
       cli.action<Choices>(async ({ options }) => {
         if (await playAsChild(cli.signal)) return 0;
-        return options.seed !== undefined && options.seeds === undefined
-          ? trace(cli, options, options.seed)
+        const { seed: one, seeds: count } = options;
+        return one !== undefined &&
+          count === undefined &&
+          options.keep === undefined &&
+          options.again === undefined
+          ? trace(cli, options, one)
           : many(cli, options);
       }),
     );
@@ -73,7 +83,8 @@ Examples:
   $ phasor simulate --pattern all --seeds 2000 --json
   $ phasor simulate --pattern 3pc --seed 17
   $ phasor simulate --pattern saga --seed 42 --only-faults crash,slow --transactions 3
-  $ phasor simulate --pattern 2pc --seeds 50 --rollback`;
+  $ phasor simulate --pattern 2pc --seeds 50 --rollback
+  $ phasor simulate --seeds 2000 --again failed.jsonl --keep failed.jsonl`;
 
 async function trace(cli: Cli, options: Choices, first: number): Promise<number> {
   const plan = planOf(options, first, 1);
@@ -85,6 +96,7 @@ async function trace(cli: Cli, options: Choices, first: number): Promise<number>
     ...job,
     ...(options.json === true ? {} : { onEvent: (event) => void lines.push(traceLine(event)) }),
   });
+  refuseNothing(options, [result]);
   for (const line of lines) await cli.out.line(line);
   if (options.json === true) {
     await cli.out.json(summaryJson([result]));
@@ -96,23 +108,52 @@ async function trace(cli: Cli, options: Choices, first: number): Promise<number>
 }
 
 async function many(cli: Cli, options: Choices): Promise<number> {
-  const plan = planOf(options, options.seed ?? 0, options.seeds ?? DEFAULT_SEEDS);
-  const results = await playSeeds(plan, {
-    signal: cli.signal,
-    ...(options.jobs === undefined ? {} : { jobs: options.jobs }),
-  });
-  const failing = results.filter(({ violations }) => violations.length > 0);
+  const plans = [
+    ...(options.again === undefined ? [] : plansAgain(await readKeptSeeds(options.again), options)),
+    planOf(options, options.seed ?? 0, options.seeds ?? (options.seed === undefined ? DEFAULT_SEEDS : 1)),
+  ];
+  const results: SeedResult[] = [];
+  const kept: KeptSeed[] = [];
   // Results of a program stay one line; people read the rest on stderr.
-  const say = options.json === true ? (line: string) => void process.stderr.write(`${line}\n`) : undefined;
-  const print = async (line: string): Promise<void> => (say === undefined ? cli.out.line(line) : say(line));
-  for (const [index, result] of failing.entries()) {
-    const smallest = options.shrink && index < MAX_SHRUNK ? await findSmallest(result, plan) : undefined;
-    for (const line of violationLines(smallest?.result ?? result, smallest, options.rollback))
-      await print(line);
+  const print = async (line: string): Promise<void> =>
+    options.json === true ? void process.stderr.write(`${line}\n`) : cli.out.line(line);
+  for (const plan of plans) {
+    const played = await playSeeds(plan, {
+      signal: cli.signal,
+      ...(options.jobs === undefined ? {} : { jobs: options.jobs }),
+    });
+    results.push(...played);
+    for (const result of played.filter(({ violations }) => violations.length > 0)) {
+      const smallest =
+        options.shrink && kept.length < MAX_SHRUNK ? await findSmallest(result, plan) : undefined;
+      const rollback = plan.part.rollback === true;
+      kept.push(keptSeed(result, { smallest, rollback }));
+      for (const line of violationLines(smallest?.result ?? result, smallest, rollback)) await print(line);
+    }
   }
+  if (!cli.signal.aborted) refuseNothing(options, results);
+  if (options.keep !== undefined) await keepSeeds(options.keep, kept);
   if (options.json === true) await cli.out.json(summaryJson(results));
   else for (const line of summaryLines(results)) await cli.out.line(line);
-  return failing.length > 0 ? 1 : 0;
+  return kept.length > 0 ? 1 : 0;
+}
+
+/** What judged nothing has kept no promise either. */
+function refuseNothing({ transactions }: Choices, results: readonly SeedResult[]): void {
+  if (transactions === undefined || results.some(({ items }) => items.length > 0)) return;
+  const none = transactions.join(',');
+  throw new InvalidArgumentError(`--transactions ${none} selects nothing: no seed drew such a transaction.`);
+}
+
+/** Whole, not as they were shrunk: what was left out then may matter now. */
+function plansAgain(kept: readonly KeptSeed[], options: Choices): readonly SimulatePlan[] {
+  return [false, true].flatMap((rollback) => {
+    const jobs = kept
+      .filter((seed) => (seed.rollback === true) === rollback)
+      .map(({ pattern, seed }) => ({ kind: pattern, seed }));
+    const { part } = planOf({ ...options, rollback }, 0, 0);
+    return jobs.length === 0 ? [] : [{ jobs, part }];
+  });
 }
 
 /** Shrinking takes dozens of runs a seed. */

@@ -13,6 +13,10 @@ export type Change =
   /** An undo came before its act. */
   | 'tombstone'
   | 'confirm'
+  /** What had been done before: a handler that trusts its barrier does it once more. */
+  | 'again'
+  /** The act of such a handler after its undo. */
+  | 'late'
   | 'none';
 
 export interface Entry {

@@ -1,4 +1,5 @@
 /** All that the checkers judge by, and what they find. */
+import type { BarrierEvidence } from './barrier-evidence.ts';
 import type { Book } from './book.ts';
 import { hasRun, type History, type Run } from './history.ts';
 
@@ -27,6 +28,7 @@ export interface Evidence {
   readonly openRuns: ReadonlyMap<string, number>;
   /** Runs that wait for a person, as coordinators say when asked: `pattern/tx/run`. */
   readonly attention: ReadonlySet<string>;
+  readonly barriers: BarrierEvidence;
   /** Whether participants may have been cut off or stopped for long: only then may a 3PC split. */
   readonly mayHaveSplit: boolean;
 }

@@ -1,4 +1,5 @@
 /** Every invariant that a seed is judged by. */
+import * as barriers from './barrier.ts';
 import * as decisions from './decisions.ts';
 import * as effects from './effects.ts';
 import type { Checker, Evidence, Verdict } from './evidence.ts';
@@ -27,9 +28,18 @@ export const CHECKERS: Readonly<Record<string, Checker>> = {
   nested: effects.nested,
 };
 
+/** What a `kv` barrier promises. */
+export const BARRIER_CHECKERS: Readonly<Record<string, Checker>> = {
+  'barrier-records': barriers.records,
+  'barrier-takeovers': barriers.takeovers,
+  'barrier-executions': barriers.executions,
+  'effects-once': barriers.effectsOnce,
+  'late-effects': barriers.lateEffects,
+};
+
 export function judge(evidence: Evidence): Verdict {
   return {
-    violations: Object.entries(CHECKERS).flatMap(([checker, check]) =>
+    violations: Object.entries({ ...CHECKERS, ...BARRIER_CHECKERS }).flatMap(([checker, check]) =>
       check(evidence).map((what) => ({ checker, what })),
     ),
     expectedSplits: decisions

@@ -6,6 +6,7 @@ import type { World } from '../../ports/world.ts';
 import { encodeEnvelope, joinBody } from '../../protocol/codec.ts';
 import type { OutcomeEnvelope } from '../../protocol/envelopes.ts';
 import type { FoundRun } from '../../protocol/query.ts';
+import { replayLog, type Story } from '../../runtime/audit.ts';
 import { createClient, type Client } from '../../runtime/client/index.ts';
 import type { Item } from './workload.ts';
 
@@ -179,6 +180,14 @@ export class OperatorDesk {
   async retry(found: FoundRun): Promise<void> {
     for (const { step, phase, raised } of found.attention)
       if (step !== '') await this.#append(found, 'retry', { step, phase, raised });
+  }
+
+  /** Every run of a pattern as its log tells it. */
+  async audit(pattern: Pattern): Promise<readonly Story[]> {
+    const stories: Story[] = [];
+    if (this.#world === undefined) return stories;
+    await replayLog(this.#world, { pattern, onStory: (story) => void stories.push(story) });
+    return stories;
   }
 
   /** Tells every shard of a pattern where its log was cut. */

@@ -1,5 +1,6 @@
 /** Which branches of recovery a seed has taken, as its streams and its broker show. */
-import type { History } from '../checkers/history.ts';
+import { takeoverCount } from '../checkers/barrier.ts';
+import type { Evidence } from '../checkers/evidence.ts';
 import type { Trace } from '../trace.ts';
 
 /** Every branch that a long run of all kinds is to take at least once. */
@@ -16,16 +17,17 @@ export const BRANCHES = [
   ...['begin', 'report'].map((kind) => `child:${kind}`),
   ...['late-effect', 'may-have-run'].map((flag) => `report:${flag}`),
   ...['consumer-lost', 'session-over', 'duplicate'].map((event) => `broker:${event}`),
+  ...['takeover', 'again', 'late'].map((what) => `barrier:${what}`),
   'dead-letter',
 ];
 
-export function branchesOf(history: History, trace: Trace): ReadonlyMap<string, number> {
+export function branchesOf(evidence: Evidence, trace: Trace): ReadonlyMap<string, number> {
   const counts = new Map<string, number>(BRANCHES.map((branch) => [branch, 0]));
   const count = (branch: string, by = 1): void => {
     const known = counts.get(branch);
     if (known !== undefined) counts.set(branch, known + by);
   };
-  for (const { begin, entries } of history.runs) {
+  for (const { begin, entries } of evidence.history.runs) {
     if (begin.party === 'coordinator') count('child:begin');
     for (const { kind, party, body } of entries) {
       const value = (field: string): string => String(body[field]);
@@ -41,6 +43,10 @@ export function branchesOf(history: History, trace: Trace): ReadonlyMap<string, 
     }
   }
   for (const [type, times] of trace.counts) count(`broker:${type}`, times);
-  count('dead-letter', history.letters.length);
+  count('barrier:takeover', takeoverCount(evidence));
+  for (const book of evidence.books.values())
+    for (const { entries } of book.operations.values())
+      for (const { change } of entries) count(`barrier:${change}`);
+  count('dead-letter', evidence.history.letters.length);
   return counts;
 }

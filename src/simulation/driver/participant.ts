@@ -1,7 +1,13 @@
 /**
- * A participant with a durable balance. Invariants: 1. A repeated call changes nothing. 2. An act after its undo is
- * refused, and so is a repeated call after a refusal, whatever has become possible meanwhile. 3. Each change is one transaction of its store, keyed by the operation id. So effects are exactly-once
- * whatever the barrier does, and what a coordinator asks wrongly shows.
+ * A participant with a durable balance. Each change is one transaction of its store, keyed by the operation id. Two kinds:
+ *
+ * `self-deduping`: 1. A repeated call changes nothing. 2. An act after its undo is refused, and so is a repeated call
+ * after a refusal, whatever has become possible meanwhile. So effects are exactly-once whatever the barrier does, and
+ * what a coordinator asks wrongly shows.
+ *
+ * `trusting`: does whatever it is called for, for its barrier promises not to call it wrongly. What it does once more, or
+ * after its undo, is written down as such and answered like the first time. The balance is spared: a repeat that the
+ * barrier may allow must not hide from the other checkers what it may not.
  */
 import type { Phase } from '../../kernel/vocabulary.ts';
 import type { Clock } from '../../ports/clock.ts';
@@ -10,21 +16,42 @@ import type { Action, Call, Handler } from '../../runtime/worker-call.ts';
 import type { Book, Change, Operation } from '../checkers/book.ts';
 import type { Store } from '../store.ts';
 import { scriptOf, type Script } from './script.ts';
+import type { Watched } from './witness.ts';
 
 type Did = readonly [Change, Answer];
 
 const OVER: Did = ['none', refused('over')];
 
-/** @param nowMs virtual time, for the ledger alone. */
-export function participantAction(book: Store<Book>, clock: Clock, nowMs: () => number): Action {
-  const handle: Handler = async (call) => {
+export interface ParticipantOptions {
+  readonly book: Store<Book>;
+  readonly clock: Clock;
+  readonly trusting: boolean;
+  /** Virtual time, for the ledger alone. */
+  readonly nowMs: () => number;
+  /** Told of every call as it begins. */
+  readonly watch: (call: Call) => Watched | undefined;
+}
+
+export function participantAction({ book, clock, trusting, nowMs, watch }: ParticipantOptions): Action {
+  const carry = async (call: Call): Promise<Answer> => {
     const told = scriptOf(call.input);
     const script = told ?? scriptOf(book.value.operations.get(call.operationId)?.input);
     const slow = script?.slow?.phase === call.phase ? script.slow : undefined;
     if (slow !== undefined && !slow.after) await sleep(clock, slow.ms);
-    const answer = await book.transact((own) => carryOut(own, call, nowMs()));
+    const answer = await book.transact((own) => carryOut(own, call, { trusting, atMs: nowMs() }));
     if (slow?.after === true) await sleep(clock, slow.ms);
     return answer();
+  };
+  const handle: Handler = async (call) => {
+    const watched = watch(call);
+    try {
+      const answer = await carry(call);
+      watched?.answered(answer.answer);
+      return answer;
+    } catch (error) {
+      watched?.answered('thrown');
+      throw error;
+    }
   };
   return {
     ...{ prepare: handle, precommit: handle, commit: handle, commitOnePhase: handle, abort: handle },
@@ -37,7 +64,11 @@ const sleep = (clock: Clock, ms: number): Promise<void> =>
   new Promise((resolve) => void clock.after(ms, resolve));
 
 /** The answer is made outside the transaction: some are thrown. */
-function carryOut(book: Book, call: Call, atMs: number): () => Answer {
+function carryOut(
+  book: Book,
+  call: Call,
+  { trusting, atMs }: { readonly trusting: boolean; readonly atMs: number },
+): () => Answer {
   const operation = book.operations.get(call.operationId) ?? open(book, call);
   const { phase, attempt } = call;
   const calls = (operation.calls.get(phase) ?? 0) + 1;
@@ -49,7 +80,7 @@ function carryOut(book: Book, call: Call, atMs: number): () => Answer {
   if (wrong === 'retry') return () => retry('busy', { afterMs: 50 });
   if (wrong === 'throw') return fail;
   if (wrong === 'nonsense') return () => ({ answer: 'maybe' }) as unknown as Answer;
-  const [change, answer] = step(book, operation, { call, script });
+  const [change, answer] = step(book, operation, { call, script, trusting });
   operation.entries.push({ atMs, phase, attempt, change });
   return wrong === 'late' ? fail : () => answer;
 }
@@ -75,6 +106,7 @@ function open(book: Book, call: Call): Operation {
 
 interface Asked {
   readonly call: Call;
+  readonly trusting: boolean;
   readonly script: Script;
 }
 
@@ -93,28 +125,34 @@ function step(book: Book, operation: Operation, asked: Asked): Did {
     case 'validate':
       return standing(book, operation, asked);
     case 'commit':
-      return operation.state === 'applied' ? ['none', done()] : commit(book, operation, phase);
+      return operation.state === 'applied' ? [repeated(asked), done()] : commit(book, operation, phase);
     case 'commit-one-phase':
     case 'execute':
       return execute(book, operation, asked);
     case 'confirm':
       if (operation.state !== 'applied') return wrongly(book, operation, phase);
-      return ['confirm', done()];
+      return [hasConfirmed(operation) ? repeated(asked) : 'confirm', done()];
     case 'abort':
     case 'cancel':
     case 'release':
     case 'compensate':
-      return undo(book, operation, phase);
+      return undo(book, operation, asked);
   }
 }
 
-function hold(book: Book, operation: Operation, { call, script }: Asked): Did {
-  if (operation.state === 'over') return OVER;
+const repeated = ({ trusting }: Asked): Change => (trusting ? 'again' : 'none');
+
+const hasConfirmed = ({ entries }: Operation): boolean => entries.some(({ change }) => change === 'confirm');
+
+function hold(book: Book, operation: Operation, asked: Asked): Did {
+  const { call, script, trusting } = asked;
+  if (operation.state === 'over' && !trusting) return OVER;
   const expiresAtMs = operation.expiresAtMs;
   const again = done({ hold: operation.id }, expiresAtMs === undefined ? {} : { expiresAtMs });
-  if (operation.state !== 'new') return ['none', again];
   if (script.readOnly === true) return ['none', readOnly()];
-  if (operation.amount < 0 && book.balance + operation.amount < 0) return refuse(operation);
+  if (operation.state === 'over') return ['late', again];
+  if (operation.state !== 'new') return [repeated(asked), again];
+  if (operation.amount < 0 && book.balance + operation.amount < 0) return refuse(operation, asked);
   operation.state = 'held';
   book.balance += Math.min(operation.amount, 0);
   if (script.livesMs === undefined) return ['hold', again];
@@ -122,8 +160,9 @@ function hold(book: Book, operation: Operation, { call, script }: Asked): Did {
   return ['hold', done({ hold: operation.id }, { expiresAtMs: operation.expiresAtMs })];
 }
 
-function refuse(operation: Operation): Did {
-  operation.state = 'over';
+/** Who trusts his barrier keeps no refusal: another attempt asks anew. */
+function refuse(operation: Operation, { trusting }: Asked): Did {
+  if (!trusting) operation.state = 'over';
   return ['none', refused('poor')];
 }
 
@@ -143,15 +182,17 @@ function commit(book: Book, operation: Operation, phase: Phase): Did {
   return apply(book, operation);
 }
 
-function execute(book: Book, operation: Operation, { call, script }: Asked): Did {
+function execute(book: Book, operation: Operation, asked: Asked): Did {
+  const { call, script, trusting } = asked;
   const { state, amount } = operation;
-  if (state === 'over') return OVER;
-  if (state === 'applied') return ['none', done({ hold: operation.id })];
+  if (state === 'over' && !trusting) return OVER;
+  if (state === 'over') return ['late', done({ hold: operation.id })];
+  if (state === 'applied') return [repeated(asked), done({ hold: operation.id })];
   const atOnce = call.pattern === 'saga' || call.pattern === 'eventual' || call.phase === 'commit-one-phase';
   if (state === 'new' && !atOnce) return wrongly(book, operation, call.phase);
   if (state === 'new' && script.readOnly === true) return ['none', readOnly()];
   if (state === 'new') {
-    if (amount < 0 && book.balance + amount < 0) return refuse(operation);
+    if (amount < 0 && book.balance + amount < 0) return refuse(operation, asked);
     book.balance += Math.min(amount, 0);
   }
   return apply(book, operation);
@@ -163,9 +204,10 @@ function apply(book: Book, operation: Operation): Did {
   return ['apply', done({ hold: operation.id })];
 }
 
-function undo(book: Book, operation: Operation, phase: Phase): Did {
+function undo(book: Book, operation: Operation, asked: Asked): Did {
   const { state, amount } = operation;
-  if (state === 'over') return ['none', done()];
+  const { phase } = asked.call;
+  if (state === 'over') return [repeated(asked), done()];
   if (state === 'applied' && phase !== 'compensate') return wrongly(book, operation, phase);
   operation.state = 'over';
   if (state === 'new') return ['tombstone', done()];

@@ -1,13 +1,16 @@
 /**
  * A pattern's stream is put back to an earlier state, as a restored backup does. What was acknowledged is lost, so the
  * promise is another one: coordinators that had read what is gone stop with `LOG_DIVERGED` and nothing is sent; after
- * an operator's `recover` and a restart whatever begins keeps every promise.
+ * an operator's `recover` and a restart whatever begins keeps every promise, and a report that answers what is gone is
+ * never passed over: the audit shows it as attention `lost-log` of its run, or a dead letter does when that is gone, too.
  */
 import { streamOf } from '../../kernel/subjects.ts';
 import type { Pattern } from '../../kernel/vocabulary.ts';
+import type { Story } from '../../runtime/audit.ts';
 import type { Evidence } from '../checkers/evidence.ts';
+import { entriesOf, isBody, text, type LogEntry } from '../checkers/history.ts';
 import { judge, type Violation } from '../checkers/index.ts';
-import { parsePosition } from '../../kernel/position.ts';
+import { comparePositions, parsePosition } from '../../kernel/position.ts';
 import type { SeededRandom } from '../random.ts';
 import type { Simulation } from '../simulation.ts';
 import type { OperatorDesk } from './callers.ts';
@@ -49,6 +52,8 @@ export class Rollback {
   #lost = 0;
   #recoveredSeq: number | undefined;
   #recoveredMs = 0;
+  #stories: readonly Story[] | undefined;
+  #lostReports = 0;
 
   constructor(options: RollbackOptions) {
     this.#options = options;
@@ -77,6 +82,22 @@ export class Rollback {
     return this.#lost;
   }
 
+  /** Reports that answer what is gone, and came after the recovery. */
+  get lostReports(): number {
+    return this.#lostReports;
+  }
+
+  /** At the end: reads the log as an operator does who looks for what needs attention. */
+  async audit(): Promise<void> {
+    const { sim, desk, pattern } = this.#options;
+    let over = false;
+    void desk
+      .audit(pattern)
+      .then((stories) => (this.#stories = stories))
+      .finally(() => (over = true));
+    await sim.run({ until: () => over, untilMs: sim.nowMs + AUDIT_MS });
+  }
+
   /** Promises of what began after the recovery, beside what went wrong before. */
   judge(evidence: Evidence): readonly Violation[] {
     const from = this.#recoveredSeq;
@@ -87,7 +108,32 @@ export class Rollback {
     const history = { ...evidence.history, runs };
     const told = evidence.told.filter(({ begunMs }) => begunMs > this.#recoveredMs);
     const { violations } = judge({ ...evidence, history, told });
-    return [...this.#problems, ...violations.filter(({ checker }) => BY_RUN.has(checker))];
+    const silent = this.#silent(evidence).map((what) => ({ checker: 'rollback', what }));
+    return [...this.#problems, ...silent, ...violations.filter(({ checker }) => BY_RUN.has(checker))];
+  }
+
+  #silent({ history }: Evidence): readonly string[] {
+    const { sim, pattern } = this.#options;
+    const stories = this.#stories;
+    if (stories === undefined) return ['the log could not be audited'];
+    const raised = new Set(
+      stories
+        .filter(({ view }) => view.attention.some(({ code }) => code === LOST_LOG))
+        .flatMap(({ events }) => events.filter(({ detail }) => detail === LOST_LOG).map(({ at }) => at)),
+    );
+    const letters = new Set(
+      history.letters
+        .filter((letter) => letter.pattern === pattern && text(letter.body['problem']).startsWith(LOST_LOG))
+        .map(({ body }) => body['position']),
+    );
+    const messages = sim.broker.stream(streamOf(pattern))?.messages(sim.broker.wallMs) ?? [];
+    const lost = lostReports(entriesOf(pattern, messages));
+    this.#lostReports = lost.length;
+    return lost
+      .filter(({ at }) => !raised.has(at) && !letters.has(at))
+      .map(
+        ({ at, body }) => `a report at ${at} on ${text(body['tx'])} answers what is gone, and nobody says so`,
+      );
   }
 
   #judgeStop(name: string, stopped: readonly string[]): void {
@@ -111,6 +157,22 @@ export class Rollback {
       }
     });
   }
+}
+
+const LOST_LOG = 'lost-log';
+const AUDIT_MS = 60_000;
+
+/** After the recovery of every shard: whose cause lay above what survived, and was stored before. */
+function lostReports(entries: readonly LogEntry[]): readonly LogEntry[] {
+  const recoveries = entries.filter(({ kind, party }) => party === 'operator' && kind === 'recover');
+  const last = recoveries.at(-1);
+  const survived = text(last?.body['survived']);
+  const beforeMs = Math.min(...recoveries.map(({ timeMs }) => timeMs));
+  if (last === undefined) return [];
+  return entries.filter(({ kind, order, body: { cause } }) => {
+    if (kind !== 'report' || order < last.order || !isBody(cause)) return false;
+    return Number(cause['time']) < beforeMs && comparePositions(text(cause['at']), survived) > 0;
+  });
 }
 
 /** `{pattern}.{sender}.{kind}.{shard}`; commands have three. */

@@ -17,6 +17,7 @@ import { drawFaults, Faults, isWorkFault, type Fault } from './faults.ts';
 import { PATTERNS_OF, type Kind } from './kinds.ts';
 import { Rollback } from './rollback.ts';
 import { participantAction } from './participant.ts';
+import { Witness } from './witness.ts';
 import { PLENTY, SCARCE, workFaults, workload } from './workload.ts';
 
 export interface SeedOptions {
@@ -49,6 +50,8 @@ export interface SeedResult {
   readonly virtualMs: number;
   /** Rollback mode: inputs that are gone although every coordinator had had the time to read them. */
   readonly lostInputs: number;
+  /** Rollback mode: reports that came after the recovery and answer what is gone. */
+  readonly lostReports: number;
 }
 
 /** Begins are made and faults strike in the first phase; then everything is healed. */
@@ -77,6 +80,7 @@ class Stage {
   readonly #faults: Faults;
   readonly #desk: OperatorDesk;
   readonly #rollback: Rollback | undefined;
+  readonly #witness = new Witness();
   readonly #coordinators = new Map<string, Coordinator>();
   readonly #stopped: string[] = [];
   readonly #safetyMs: number;
@@ -84,8 +88,8 @@ class Stage {
 
   constructor(options: SeedOptions) {
     this.#options = options;
-    const { seed, kind, onEvent } = options;
-    this.#sim = new Simulation({ seed, ...(onEvent === undefined ? {} : { onEvent }) });
+    const { seed, kind } = options;
+    this.#sim = new Simulation({ seed, onEvent: (event) => this.#saw(event) });
     this.#patterns = PATTERNS_OF[kind];
     const random = new SeededRandom(`${seed}/${kind}`);
     this.#participants = Array.from({ length: 2 + random.below(3) }, (_, index) => `p${index}`);
@@ -130,6 +134,11 @@ class Stage {
       });
   }
 
+  #saw(event: TraceEvent): void {
+    this.#witness.see(event, this.#sim.broker.wallMs);
+    this.#options.onEvent?.(event);
+  }
+
   async play(): Promise<SeedResult> {
     this.#faults.begin();
     this.#rollback?.begin(() => this.#stopped);
@@ -139,6 +148,7 @@ class Stage {
       await sim.run({ untilMs: this.#safetyMs });
       this.#faults.heal();
       await this.#converge();
+      await this.#rollback?.audit();
     } catch (error) {
       const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
       crashed.push({ checker: 'no-crash', what });
@@ -153,10 +163,11 @@ class Stage {
       violations: [...crashed, ...violations],
       struck: new Map([...this.#faults.struck, ...workFaults(this.#records.map(({ item }) => item))]),
       crashedAt: this.#faults.crashedAt,
-      branches: branchesOf(evidence.history, sim.trace),
+      branches: branchesOf(evidence, sim.trace),
       items: this.#records.map(({ item }) => item.index),
       virtualMs: sim.nowMs,
       lostInputs: this.#rollback?.lost ?? 0,
+      lostReports: this.#rollback?.lostReports ?? 0,
     };
   }
 
@@ -167,12 +178,22 @@ class Stage {
     const barrier = this.#options.kind !== '3pc' && random.chance(0.3) ? 'none' : 'kv';
     this.#participants.forEach((participant, index) => {
       const start = index === 0 ? SCARCE : PLENTY;
+      const trusting = barrier === 'kv' && random.fork(`handlers of ${participant}`).chance(0.5);
+      if (trusting) this.#witness.trusts(participant);
       for (const replica of ['x', 'y'])
         sim.addNode(`${participant}-${replica}`, {
           main: async (life) => {
-            const { world } = life;
-            const book = life.store(participant, () => newBook(start));
-            const move = participantAction(book, world.clock, () => sim.nowMs);
+            const { world, name: node } = life;
+            const move = participantAction({
+              book: life.store(participant, () => newBook(start)),
+              clock: world.clock,
+              trusting,
+              nowMs: () => sim.nowMs,
+              watch: ({ operationId: key, phase, attempt }) =>
+                barrier === 'none'
+                  ? undefined
+                  : this.#witness.called({ key, phase, attempt, node, startMs: sim.nowMs }),
+            });
             await startWorker(world, {
               ...{ participant, barrier, actions: { move }, patterns: this.#patterns },
               ...{ ackWaitMs: 2_000, barrierKeepMs: BARRIER_KEEP_MS, terminationTimeoutMs: TERMINATION_MS },
@@ -270,7 +291,10 @@ class Stage {
     );
     const openRuns = new Map([...this.#coordinators].map(([name, { openRuns: count }]) => [name, count]));
     const mayHaveSplit = SPLITTING.some((fault) => (this.#faults.struck.get(fault) ?? 0) > 0);
-    return { history: this.#history(), books, told, openRuns, attention: this.#attention, mayHaveSplit };
+    return {
+      ...{ history: this.#history(), books, told, openRuns, attention: this.#attention, mayHaveSplit },
+      barriers: this.#witness.evidence(this.#sim.nowMs),
+    };
   }
 
   #nodeProblems(): Violation[] {
