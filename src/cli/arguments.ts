@@ -28,6 +28,20 @@ export function txId(text: string): string {
   return text;
 }
 
+export function signalName(name: string): string {
+  if (!isId(name)) throw new InvalidArgumentError('Names of signals match [A-Za-z0-9_-]{1,64}.');
+  return name;
+}
+
+/** What a person writes: not only blanks, at most so many characters. */
+export const text =
+  (most: number) =>
+  (given: string): string => {
+    const trimmed = given.trim();
+    if (trimmed !== '' && trimmed.length <= most) return trimmed;
+    throw new InvalidArgumentError(`Write 1 to ${most} characters, not only blanks.`);
+  };
+
 export const integer =
   (least: number, most: number) =>
   (text: string): number => {

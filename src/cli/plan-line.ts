@@ -1,6 +1,7 @@
 /** One line of `phasor run`: what to begin, or every field that is wrong. */
 import { PATTERNS, type Pattern } from '../kernel/vocabulary.ts';
 import type { PlanProblem } from '../protocol/compiled-plan.ts';
+import { patternProblem } from '../protocol/pattern-names.ts';
 import { planProblems } from '../protocol/plan.ts';
 import { problemText } from '../protocol/schema-problems.ts';
 import type { BeginRequest } from '../runtime/client/index.ts';
@@ -31,7 +32,7 @@ export function readPlanLine(text: string): PlanLine {
   const { pattern, plan } = line;
   if (pattern === undefined) problems.push({ field: 'pattern', problem: 'is required' });
   else if (!known.has(pattern)) {
-    problems.push({ field: 'pattern', problem: `must be one of ${PATTERNS.join(', ')}` });
+    problems.push({ field: 'pattern', problem: patternProblem(pattern) });
   }
   if (plan === undefined) problems.push({ field: 'plan', problem: 'is required' });
   else if (known.has(pattern)) problems.push(...planProblems(pattern as Pattern, plan).map(insidePlan));

@@ -81,8 +81,12 @@ export function storyLines(story: Story): readonly string[] {
   return [...lines, ...tableLines(header, rows).map((line) => `  ${line}`)];
 }
 
+function resultOf({ name, value = '' }: StoryEvent): string {
+  return name === undefined || name === value ? value : `${name}: ${value}`;
+}
+
 function eventRow(event: TimedEvent): readonly string[] {
-  const { sinceBeginMs, tookMs: took, what, who, participant, step, phase, attempt, value, detail } = event;
+  const { sinceBeginMs, tookMs: took, what, who, participant, step, phase, attempt, detail } = event;
   return [
     `+${formatDurationMs(sinceBeginMs)}`,
     took === undefined ? '' : formatDurationMs(took),
@@ -91,7 +95,7 @@ function eventRow(event: TimedEvent): readonly string[] {
     step ?? '',
     phase ?? '',
     attempt === undefined ? '' : String(attempt),
-    printable(value ?? ''),
+    printable(resultOf(event)),
     printable(detail ?? ''),
   ];
 }

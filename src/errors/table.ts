@@ -56,7 +56,7 @@ export const ERRORS = {
     exitCode: 75,
     hint: 'await some outcomes first, or raise the bound',
   },
-  TX_NOT_FOUND: { retryable: false, exitCode: 66, hint: 'no such transaction in this pattern' },
+  TX_NOT_FOUND: { retryable: false, exitCode: 66, hint: '`phasor tx list` shows what there is' },
   VERSION_UNKNOWN: {
     retryable: false,
     exitCode: 78,

@@ -6,6 +6,7 @@ import type { Authenticator, NatsConnection } from '@nats-io/nats-core';
 import { credsAuthenticator, nkeyAuthenticator } from '@nats-io/nats-core';
 import { connect, type NodeConnectionOptions } from '@nats-io/transport-node';
 
+import { durationMs } from '../errors/options.ts';
 import { PhasorError } from '../errors/phasor-error.ts';
 import type { Logger } from '../ports/telemetry.ts';
 import { callApi } from './api.ts';
@@ -61,7 +62,7 @@ const DEFAULT_INBOX_PREFIX = '_INBOX_phasor';
  *   `JETSTREAM_UNAVAILABLE`: switched off on the server or for the account. `CONFIG_INVALID`: a bad option.
  */
 export async function connectNats(options: NatsOptions): Promise<NatsConnectionHandle> {
-  const timeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
+  const timeoutMs = durationMs(options.connectTimeoutMs, 'connectTimeoutMs', CONNECT_TIMEOUT_MS);
   const { servers, where, user, password } = readUrls(options.url);
   const login = await readLogin({ user, password, ...options });
   let nc: NatsConnection;

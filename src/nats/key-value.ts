@@ -138,7 +138,7 @@ class Bucket extends GuardedBucket {
   }
 
   /** The last message of each subject, headers only, up to what the bucket held when asked and still holds. */
-  async keys(): Promise<readonly string[]> {
+  async keys(within = ''): Promise<readonly string[]> {
     const prefix = `$KV.${this.#name}.`;
     const found: string[] = [];
     let seen = 0;
@@ -163,7 +163,7 @@ class Bucket extends GuardedBucket {
         config: {
           deliver_policy: 'last_per_subject',
           opt_start_seq: undefined,
-          filter_subject: `${prefix}>`,
+          filter_subject: `${prefix}${within}>`,
           headers_only: true,
         },
         keepHeader: () => true,

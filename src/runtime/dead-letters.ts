@@ -41,12 +41,15 @@ export async function storeDeadLetter(world: World, letter: DeadLetter): Promise
     ...(data.byteLength > DEAD_LETTER_DATA_BYTES ? { truncated: true } : {}),
   };
   const msgId = `${streamOf(pattern)}.${position}${part === undefined ? '' : `.${part}`}`;
-  world.logger.warn({ pattern, participant, position, subject, problem }, 'dead letter');
+  const letterSubject = subjects.dead(pattern, participant);
+  const told = { letter: letterSubject, position, subject, problem };
   try {
-    await world.log.append(subjects.dead(pattern, participant), Buffer.from(JSON.stringify(body)), { msgId });
+    const { duplicate } = await world.log.append(letterSubject, Buffer.from(JSON.stringify(body)), { msgId });
+    // Replays find the old ones again: those are no news.
+    if (!duplicate) world.logger.warn(told, 'dead letter');
     return true;
   } catch (err) {
-    world.logger.error({ err, position, subject, problem }, 'a dead letter could not be stored');
+    world.logger.error({ ...told, err }, 'a dead letter could not be stored');
     return false;
   }
 }

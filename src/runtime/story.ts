@@ -14,6 +14,8 @@ export interface StoryEvent {
   readonly participant?: string;
   readonly phase?: Phase;
   readonly attempt?: number;
+  /** Of a signal. */
+  readonly name?: string;
   /** An answer, a verdict, a decision. */
   readonly value?: string;
   /** Reason, code or message. */
@@ -65,6 +67,7 @@ export function storyEvent(input: FoldInput): StoryEvent {
     ...(envelope.step === undefined ? {} : { step: envelope.step }),
     ...(envelope.phase === undefined ? {} : { phase: envelope.phase }),
     ...(envelope.attempt === undefined ? {} : { attempt: envelope.attempt }),
+    ...(kind === 'signal' && envelope.name !== undefined ? { name: envelope.name } : {}),
     ...(value === undefined ? {} : { value }),
     ...(detail === '' ? {} : { detail }),
     ...(envelope.output === undefined ? {} : { output: envelope.output }),

@@ -1,7 +1,7 @@
 /** The participant worker: pulls commands, runs handlers behind the barrier, reports (DESIGN §4, "Workers"). */
-import { isId, isParticipant } from '../kernel/ids.ts';
 import { streamOf, subjects, type Subject } from '../kernel/subjects.ts';
-import { isOpenPhase, PATTERNS, PHASES, type Pattern, type Phase } from '../kernel/vocabulary.ts';
+import { isOpenPhase, type Pattern, type Phase } from '../kernel/vocabulary.ts';
+import { durationMs } from '../errors/options.ts';
 import { PhasorError } from '../errors/phasor-error.ts';
 import type { Timeout } from '../ports/clock.ts';
 import type { World } from '../ports/world.ts';
@@ -9,50 +9,13 @@ import { barrierBucket, type Barrier } from '../reliability/barrier.ts';
 import { KvBarrier } from '../reliability/barrier-kv.ts';
 import type { Termination } from '../reliability/termination.ts';
 import { ServerClock } from './server-clock.ts';
-import { handlerName, type Action } from './worker-call.ts';
 import { Consumer } from './worker-consumer.ts';
 import { Executor } from './worker-execute.ts';
 import { Reports } from './worker-reports.ts';
+import { workerSettings, type WorkerOptions, type WorkerSettings } from './worker-settings.ts';
 import { openTermination } from './worker-termination.ts';
 
-export interface WorkerOptions {
-  /** The service role, `[a-z][a-z0-9-]{0,31}`, shared by all its worker processes. */
-  readonly participant: string;
-  /**
-   * Handlers by action and phase. An action or phase without a handler here answers `retry` (`no-handler`), except
-   * that `prepare` and `commit` together also serve `commit-one-phase`.
-   */
-  readonly actions: Readonly<Record<string, Action>>;
-  /**
-   * What stops duplicate, empty and late executions. `kv`: records in a bucket, effects at least once. `none`: only
-   * for handlers that answer a repeated call the same and refuse an act after its undo by themselves. Or a barrier of
-   * an adapter, written in the participant's own transaction.
-   */
-  readonly barrier: 'kv' | 'none' | Barrier;
-  /** Default: those that some action has the handlers for. */
-  readonly patterns?: readonly Pattern[];
-  /** Calls at once, per pattern: of phases that begin work, and of those that finish or undo. Default: 64 each. */
-  readonly concurrency?: { readonly open?: number; readonly close?: number };
-  /**
-   * A command whose worker gave no sign of life for this long goes to another one. Fixed when the consumers are
-   * first made. Default: 30_000.
-   */
-  readonly ackWaitMs?: number;
-  /** Longest a handler may take, beside the due time of its command. Default: no own limit. */
-  readonly handlerTimeoutMs?: number;
-  /** Life of a barrier record after its last write; acts older than half of it are not begun. Default: 7 days. */
-  readonly barrierKeepMs?: number;
-  /**
-   * 3PC with barrier `kv`: how long a step that was prepared or precommitted waits for its coordinator before the
-   * participant ends it on its own: abort from prepared, commit from precommitted. From 1_000 to half of
-   * `barrierKeepMs`. Keep it well above the plan's deadlines for prepare and precommit together, and the same in every
-   * worker of every participant: an own end while the coordinator is merely slow can split the transaction.
-   * Default: 60_000.
-   */
-  readonly terminationTimeoutMs?: number;
-  /** Replicas of the barrier's bucket when it is first made. Default: the server's. */
-  readonly replicas?: number;
-}
+export type { WorkerOptions };
 
 export interface Worker {
   readonly participant: string;
@@ -60,6 +23,8 @@ export interface Worker {
   /**
    * Stops pulling, finishes what runs, stores the reports, acknowledges. What is not finished after `timeoutMs`
    * (default 25_000) is aborted and comes again to another worker. Idempotent.
+   *
+   * @throws {PhasorError} `CONFIG_INVALID`: `timeoutMs` is no duration.
    */
   drain(options?: { readonly timeoutMs?: number }): Promise<void>;
 }
@@ -72,15 +37,6 @@ const PATTERN_PHASES: Readonly<Record<Pattern, readonly Phase[]>> = {
   '2ps': ['prepare', 'verify', 'execute', 'cancel', 'compensate'],
   '3ps': ['reserve', 'validate', 'execute', 'release', 'compensate'],
   eventual: ['execute', 'confirm'],
-};
-/** What an action must have a handler for to take part in a pattern. */
-const NEEDED: Readonly<Record<Pattern, readonly (keyof Action)[]>> = {
-  '2pc': ['prepare', 'commit'],
-  '3pc': ['prepare', 'precommit', 'commit'],
-  saga: ['execute'],
-  '2ps': ['prepare', 'execute'],
-  '3ps': ['reserve', 'execute'],
-  eventual: ['execute'],
 };
 type Side = 'open' | 'close';
 const SIDES: readonly Side[] = ['open', 'close'];
@@ -96,13 +52,7 @@ function consumerNames(
   };
 }
 
-const DAY_MS = 86_400_000;
 const DEFAULT_DRAIN_MS = 25_000;
-
-type Settings = Required<Omit<WorkerOptions, 'handlerTimeoutMs' | 'replicas'>> &
-  Pick<WorkerOptions, 'handlerTimeoutMs' | 'replicas'> & {
-    readonly concurrency: { readonly open: number; readonly close: number };
-  };
 
 /**
  * Starts a worker. Resolves once its consumers exist and it pulls.
@@ -121,7 +71,7 @@ type Settings = Required<Omit<WorkerOptions, 'handlerTimeoutMs' | 'replicas'>> &
  * process.once('SIGTERM', () => void worker.drain());
  */
 export async function startWorker(world: World, options: WorkerOptions): Promise<Worker> {
-  const settings = settingsOf(options);
+  const settings = workerSettings(options);
   const worker = new RunningWorker(world, settings);
   await worker.start();
   return worker;
@@ -131,7 +81,7 @@ class RunningWorker implements Worker {
   readonly participant: string;
   readonly patterns: readonly Pattern[];
   readonly #world: World;
-  readonly #settings: Settings;
+  readonly #settings: WorkerSettings;
   readonly #server: ServerClock;
   readonly #reports: Reports;
   readonly #asking = new Map<Pattern, Promise<boolean>>();
@@ -143,7 +93,7 @@ class RunningWorker implements Worker {
   #termination: Termination | undefined;
   #drained: Promise<void> | undefined;
 
-  constructor(world: World, settings: Settings) {
+  constructor(world: World, settings: WorkerSettings) {
     this.participant = settings.participant;
     this.patterns = settings.patterns;
     this.#world = { ...world, logger: world.logger.child({ participant: settings.participant }) };
@@ -196,8 +146,9 @@ class RunningWorker implements Worker {
     logger.info({ patterns, barrier: this.#barrier?.name ?? 'none' }, 'worker started');
   }
 
-  drain(options: { readonly timeoutMs?: number } = {}): Promise<void> {
-    this.#drained ??= this.#drain(options.timeoutMs ?? DEFAULT_DRAIN_MS);
+  async drain(options: { readonly timeoutMs?: number } = {}): Promise<void> {
+    const timeoutMs = durationMs(options.timeoutMs, 'timeoutMs', DEFAULT_DRAIN_MS);
+    this.#drained ??= this.#drain(timeoutMs);
     return this.#drained;
   }
 
@@ -298,72 +249,4 @@ class RunningWorker implements Worker {
     server.observe(await kv.serverTimeMs());
     return kv;
   }
-}
-
-function settingsOf(options: WorkerOptions): Settings {
-  const settings: Settings = {
-    ackWaitMs: 30_000,
-    barrierKeepMs: 7 * DAY_MS,
-    terminationTimeoutMs: Math.min(60_000, Math.floor((options.barrierKeepMs ?? 7 * DAY_MS) / 2)),
-    ...options,
-    patterns: options.patterns ?? servedPatterns(options.actions),
-    concurrency: { open: options.concurrency?.open ?? 64, close: options.concurrency?.close ?? 64 },
-  };
-  const problem = problemOf(settings);
-  if (problem !== undefined) throw new PhasorError('CONFIG_INVALID', problem);
-  return settings;
-}
-
-function servedPatterns(actions: Readonly<Record<string, Action>>): Pattern[] {
-  const served = (pattern: Pattern): boolean =>
-    Object.values(actions).some((action) =>
-      NEEDED[pattern].every((handler) => action[handler] !== undefined),
-    );
-  return PATTERNS.filter(served);
-}
-
-function problemOf(settings: Settings): string | undefined {
-  const { participant, actions, barrier, patterns, concurrency } = settings;
-  if (!isParticipant(participant))
-    return `participant: ${JSON.stringify(participant)} is no name of a participant`;
-  const chosen: unknown = barrier;
-  if (chosen !== 'kv' && chosen !== 'none' && (typeof chosen !== 'object' || chosen === null))
-    return 'barrier: choose kv or none, or pass a barrier';
-  for (const [name, action] of Object.entries(actions)) {
-    if (!isId(name)) return `actions: ${JSON.stringify(name)} is no name of an action`;
-    const known: ReadonlySet<string> = new Set(PHASES.map(handlerName));
-    for (const [phase, handler] of Object.entries(action)) {
-      if (!known.has(phase)) return `actions.${name}: there is no phase ${JSON.stringify(phase)}`;
-      if (handler !== undefined && typeof handler !== 'function')
-        return `actions.${name}.${phase}: is no function`;
-    }
-  }
-  if (patterns.length === 0) return 'patterns: the handlers serve none; name them';
-  const unknown = patterns.find((pattern) => !PATTERNS.includes(pattern));
-  if (unknown !== undefined) return `patterns: there is no pattern ${JSON.stringify(unknown)}`;
-  if (patterns.includes('3pc') && barrier === 'none')
-    return 'barrier: 3pc needs a durable one, none keeps no record to end a step from when its coordinator is silent';
-  return (
-    numberProblem('concurrency.open', concurrency.open, { min: 1, max: 100_000 }) ??
-    numberProblem('concurrency.close', concurrency.close, { min: 1, max: 100_000 }) ??
-    numberProblem('ackWaitMs', settings.ackWaitMs, { min: 100, max: 3_600_000 }) ??
-    numberProblem('terminationTimeoutMs', settings.terminationTimeoutMs, {
-      min: 1_000,
-      max: settings.barrierKeepMs / 2,
-    }) ??
-    numberProblem('barrierKeepMs', settings.barrierKeepMs, { min: 60_000, max: 365 * DAY_MS }) ??
-    (settings.handlerTimeoutMs === undefined
-      ? undefined
-      : numberProblem('handlerTimeoutMs', settings.handlerTimeoutMs, { min: 1, max: DAY_MS }))
-  );
-}
-
-function numberProblem(
-  name: string,
-  value: number,
-  { min, max }: { readonly min: number; readonly max: number },
-): string | undefined {
-  return Number.isInteger(value) && value >= min && value <= max
-    ? undefined
-    : `${name}: must be a whole number from ${min} to ${max}`;
 }

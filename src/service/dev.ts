@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { access, constants, mkdir } from 'node:fs/promises';
 import { resolve } from 'node:path';
 
 import { PhasorError } from '../errors/phasor-error.ts';
@@ -33,7 +33,7 @@ export interface DevService {
 export async function startDev(options: DevOptions): Promise<DevService> {
   refuseForBorrowed(options);
   const { storeDir } = options;
-  if (storeDir !== undefined) await mkdir(storeDir, { recursive: true });
+  if (storeDir !== undefined) await makeStore(storeDir);
   let lose: (error: PhasorError) => void = () => undefined;
   const lost = new Promise<never>((_, reject) => (lose = reject));
   lost.catch(() => undefined);
@@ -65,6 +65,16 @@ export async function startDev(options: DevOptions): Promise<DevService> {
   } catch (error) {
     await server.stop();
     throw error;
+  }
+}
+
+async function makeStore(dir: string): Promise<void> {
+  try {
+    await mkdir(dir, { recursive: true });
+    await access(dir, constants.W_OK);
+  } catch (cause) {
+    const what = `--store: cannot keep data in ${dir}: ${(cause as Error).message}`;
+    throw new PhasorError('CONFIG_INVALID', what, { option: 'store' }, { cause });
   }
 }
 

@@ -2,9 +2,10 @@
 // Method: the readers alone; streams cut at every byte.
 import { Readable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import { bytes, duration, integer, label, patterns, since } from '../../src/cli/arguments.ts';
+import { bytes, duration, integer, label, patterns, since, text } from '../../src/cli/arguments.ts';
 import { MAX_LINE_BYTES, readLines, type Line } from '../../src/cli/ndjson.ts';
 import { formatBytes, printable, tableLines } from '../../src/cli/output.ts';
+import { readPlanLine } from '../../src/cli/plan-line.ts';
 import { crashPassing } from '../../src/service/crash.ts';
 
 const linesOf = async (chunks: readonly Uint8Array[]): Promise<Line[]> => {
@@ -41,6 +42,19 @@ describe('lines', () => {
   });
 });
 
+describe('a plan line', () => {
+  it.each([
+    ['1.5ps', '1.5PS is pattern 2ps with plan.eventual'],
+    ['0.5PS', '0.5PS is pattern eventual'],
+    ['2PS-OV', '2PS-OV is pattern 2ps with plan.gate'],
+    ['Saga', 'write saga in small letters'],
+  ])('with pattern %s says how that is written', (pattern, hint) => {
+    const read = readPlanLine(JSON.stringify({ pattern, plan: {} }));
+    const problems = [`pattern must be one of 2pc, 3pc, saga, 2ps, 3ps, eventual: ${hint}`];
+    expect(read).toEqual({ ok: false, problems });
+  });
+});
+
 describe('options', () => {
   it('are sizes, times, labels and ranges', () => {
     expect([bytes('2GiB'), bytes('500MB'), bytes('7'), bytes('1k')]).toEqual([2 ** 31, 5e8, 7, 1_024]);
@@ -52,6 +66,11 @@ describe('options', () => {
       { key: 'a', value: 'b=c' },
     ]);
     expect(patterns('saga', ['2pc'])).toEqual(['2pc', 'saga']);
+  });
+
+  it('are texts without the blanks around them', () => {
+    expect(text(3)(' a b\n')).toBe('a b');
+    for (const wrong of ['', ' \t', 'abcd']) expect(() => text(3)(wrong)).toThrow(/1 to 3 characters/);
   });
 
   it('refuse what they cannot read', () => {

@@ -133,13 +133,21 @@ describe('dev', () => {
     expect(shown.stdout).toMatch(/^kept-1 {2}saga/);
   });
 
-  it('shows why its server did not start, line by line', async () => {
+  it('says in one line that its port is taken, or that it cannot keep its data there', async () => {
     const taken = await testNats();
-    const { code, stderr } = await phasor(['dev', '--port', String(taken.port)], {});
+    const onTaken = await phasor(['dev', '--port', String(taken.port)], {});
     await taken.stop();
-    expect(code).toBe(69);
-    expect(stderr).toMatch(/^phasor: NATS_SERVER_START_FAILED: .*\n(?: {2}.*\n)+$/);
-    expect(stderr).toMatch(/^ {2}.*address already in use/m);
+    expect(onTaken.code).toBe(78);
+    expect(onTaken.stderr).toMatch(/^phasor: CONFIG_INVALID: port \d+ is in use: choose another; .*\n$/);
+    const file = join(files, 'a-file');
+    await writeFile(file, '');
+    for (const store of [file, join(file, 'below')]) {
+      const { code, stderr } = await phasor(['dev', '--store', store], {});
+      expect({ code, stderr }).toEqual({
+        code: 78,
+        stderr: expect.stringMatching(/^phasor: CONFIG_INVALID: --store: cannot keep data in .*\n$/),
+      });
+    }
   });
 
   it('runs the participant and the plan of the README as they stand there', async () => {

@@ -114,7 +114,8 @@ describe('failures', () => {
   it('are one line with code and hint, and the exit code of the table', async () => {
     const none = ['streams', 'list', '--server', 'nats://127.0.0.1:1'];
     oneLine(await phasor(none), 69, /^phasor: CONNECTION_FAILED: .*127\.0\.0\.1:1.*; is nats-server running/);
-    oneLine(await phasor(['tx', 'show', 'nobody-knows']), 66, /^phasor: TX_NOT_FOUND: .*nobody-knows/);
+    const unknown = /^phasor: TX_NOT_FOUND: .*nobody-knows.*; `phasor tx list` shows what there is$/m;
+    oneLine(await phasor(['tx', 'show', 'nobody-knows']), 66, unknown);
     oneLine(await phasor(['run', join(files, 'missing')]), 66, /INPUT_UNREADABLE: cannot read .*missing/);
   });
 
@@ -128,6 +129,31 @@ describe('failures', () => {
     expect(fromEnvironment.code).toBe(69);
     expect(fromEnvironment.stderr).not.toContain('hunter2');
     oneLine(await phasor(['streams', 'list', '--user', 'me']), 78, /--user and --password-file go together/);
+  });
+
+  it('of what is missing or blank in an option are misuse, said before anything is done', async () => {
+    const no = async (args: readonly string[], text: RegExp): Promise<void> => {
+      const { code, stdout, stderr } = await phasor(args);
+      expect({ args, code, stdout, stderr }).toEqual({
+        ...{ args, code: 64, stdout: '' },
+        stderr: expect.stringMatching(text),
+      });
+      expect(stderr).not.toMatch(/too_small|at file:/);
+    };
+    const cancel = ['tx', 'cancel', 'any-1', '--reason'];
+    await no(
+      [...cancel, ''],
+      /^error: option '--reason <text>' .* 1 to 1024 characters, not only blanks\.$/m,
+    );
+    await no([...cancel, ' \t '], /not only blanks/);
+    await no([...cancel, 'x'.repeat(1_025)], /1 to 1024 characters/);
+    await no([...cancel, 'why', '--by', ' '], /option '--by <person>' .*not only blanks/);
+    const signal = ['tx', 'signal', 'any-1', 'approve', '--reason', 'why'];
+    await no([...signal, '--name', 'a b'], /Names of signals match/);
+    const nothing = ['simulate', '--seed', '1', '--transactions', '99'];
+    await no(nothing, /^error: --transactions 99 selects nothing/);
+    await no([...nothing, '--seeds', '2', '--json'], /^error: --transactions 99 selects nothing/);
+    expect((await phasor(['simulate', '--seed', '1'])).stdout).toMatch(/^1 seed, \d+ transactions, /m);
   });
 
   it('of an unknown crash point are configuration errors', async () => {
@@ -274,6 +300,7 @@ describe('run', () => {
       { what: 'three runs at their gates', timeoutMs: 20_000 },
     );
     const why = ['--reason', 'test', '--by', 'asha'];
+    await phasor(['tx', 'signal', 'gate-kill', 'approve', '--name', 'other', ...why]);
     const signalled = await phasor(['tx', 'signal', 'gate-yes', 'approve', ...why]);
     expect(signalled).toMatchObject({
       code: 0,
@@ -281,6 +308,10 @@ describe('run', () => {
     });
     expect((await phasor(['tx', 'signal', 'gate-no', 'reject', ...why])).code).toBe(0);
     expect((await phasor(['tx', 'kill', 'gate-kill', ...why])).code).toBe(0);
+    const told = (await phasor(['tx', 'show', 'gate-kill'])).stdout;
+    expect(told).toMatch(/signal +operator +other: approve +ignored: test: by asha/);
+    const heeded = (await phasor(['tx', 'show', 'gate-no'])).stdout;
+    expect(heeded).toMatch(/signal +operator +approval: reject +test: by asha/);
     expect((await phasor(['tx', 'signal', 'gate-no', 'maybe', ...why])).code).toBe(64);
     const ended = await run;
     expect(ended.code).toBe(0);
@@ -290,6 +321,26 @@ describe('run', () => {
       'gate-no': ['compensated', 'rejected'],
       'gate-kill': ['killed', 'killed'],
     });
+  });
+
+  it('says on Ctrl-C what it leaves open, with the ids', async () => {
+    await using run = spawnNode(MAIN, ['run', '-'], { env: { ...CLEAN, NATS_URL: url } });
+    const nobody = { name: 'x', steps: [{ participant: 'nobody', action: 'ok' }] };
+    run.write(`${JSON.stringify({ pattern: 'saga', labels: { left: 'open' }, plan: nobody })}\n`);
+    let listed: Record<string, unknown>[] = [];
+    await eventually(
+      async () => {
+        listed = ndjson((await phasor(['tx', 'list', '--label', 'left=open', '--json'])).stdout);
+        return listed.length === 1;
+      },
+      { what: 'its begin', timeoutMs: 20_000 },
+    );
+    run.kill('SIGINT');
+    expect(await run.waitForExit()).toEqual({ code: 130, signal: null });
+    const tx = String(listed[0]?.['tx']);
+    expect(run.result().stderr).toMatch(new RegExp(`^phasor: 0 ended; 1 still open, they go on: ${tx}; `));
+    expect(ndjson(run.result().stdout)).toEqual([{ line: 1, pattern: 'saga', tx, open: true }]);
+    await phasor(['tx', 'kill', tx, '--reason', 'test']);
   });
 
   it('ends with 130 on Ctrl-C', async () => {

@@ -4,14 +4,22 @@ import { describe, expect, it } from 'vitest';
 import { ulidTimeMs } from '../../src/kernel/ids.ts';
 import { shardOf } from '../../src/kernel/hash.ts';
 import { subjects } from '../../src/kernel/subjects.ts';
+import { connectNats } from '../../src/nats/connection.ts';
 import { ensureStreams } from '../../src/nats/streams.ts';
+import { silentLogger } from '../../src/ports/telemetry.ts';
 import type { World } from '../../src/ports/world.ts';
 import { beginSchema } from '../../src/protocol/envelopes.ts';
-import { saga } from '../../src/runtime/client/index.ts';
+import { createClient, saga, twoPhaseCommit, twoPhaseSaga } from '../../src/runtime/client/index.ts';
 import { clientRig, code, SHARDS, transfer } from '../kit/client-rig.ts';
 import { eventually } from '../kit/eventually.ts';
 
 const rig = clientRig();
+const circle: Record<string, unknown> = {};
+circle['self'] = circle;
+const withInput = (input: unknown): unknown => ({
+  pattern: '2pc',
+  plan: { name: 'x', steps: [{ participant: 'hdfc', action: 'debit', input }] },
+});
 
 describe('begin', () => {
   it('stores one begin as the schema says, under an id, on the subject of its shard', async () => {
@@ -55,6 +63,12 @@ describe('begin', () => {
     ['no steps', { pattern: '2pc', plan: { name: 'x', steps: [] } }, 'PLAN_INVALID', 'steps'],
     ['an unknown key', { pattern: '2pc', plan: { ...transfer.plan, color: 1 } }, 'PLAN_INVALID', 'color'],
     ['an unknown pattern', { ...transfer, pattern: '4pc' }, 'PLAN_INVALID', 'pattern'],
+    ['an unknown option', { ...transfer, lables: {} }, 'ENVELOPE_INVALID', 'lables'],
+    ['nothing', undefined, 'PLAN_INVALID', 'plan'],
+    ['a builder of steps', twoPhaseCommit('x'), 'PLAN_INVALID', 'plan'],
+    ['a builder of a 2PS', twoPhaseSaga('x'), 'PLAN_INVALID', 'plan'],
+    ['a BigInt', withInput({ sum: [1, 5n] }), 'PLAN_INVALID', 'steps[0].input.sum[1]'],
+    ['what contains itself', withInput(circle), 'PLAN_INVALID', 'steps[0].input.self'],
     ['a bad label', { ...transfer, labels: { a: 1 } }, 'ENVELOPE_INVALID', 'labels.a'],
     [
       'a cycle',
@@ -68,9 +82,9 @@ describe('begin', () => {
   ])('refuses %s before anything is sent, naming the field', async (_, request, name, field) => {
     const client = await rig.using();
     const before = rig.coordinator.begins.length;
-    await expect(client.begin(request as never)).rejects.toThrow(
-      expect.objectContaining({ code: name, details: expect.objectContaining({ field }) }),
-    );
+    const wrong = expect.objectContaining({ code: name, details: expect.objectContaining({ field }) });
+    await expect(client.begin(request as never)).rejects.toThrow(wrong);
+    await expect(client.run(request as never)).rejects.toThrow(wrong);
     expect([rig.coordinator.begins.length, client.inFlight]).toEqual([before, 0]);
   });
 
@@ -105,6 +119,56 @@ describe('begin', () => {
     expect(client.inFlight).toBe(0);
     await events.return?.();
     await expect(client.begin(transfer)).resolves.toHaveProperty('pattern', '2pc');
+  });
+});
+
+describe('options', () => {
+  it('of a client are there, and right', async () => {
+    const { world } = rig.near;
+    const sender = 'orders';
+    for (const [field, options] of [
+      ['sender', undefined],
+      ['sender', {}],
+      ['maxInFlight', { sender, maxInFlight: 0 }],
+      ['maxSubscriptions', { sender, maxSubscriptions: 'many' }],
+      ['subscriptionTtlMs', { sender, subscriptionTtlMs: Number.NaN }],
+    ] as const) {
+      await expect(createClient(world, options as never)).rejects.toMatchObject({
+        code: 'CONFIG_INVALID',
+        details: { field },
+      });
+    }
+  });
+
+  it.each(['soon', Number.NaN, -1, null])('refuse %j as a duration, everywhere', async (value) => {
+    const client = await rig.using();
+    const options = { timeoutMs: value } as never;
+    const handle = await client.begin(transfer);
+    const nowhere = { url: 'nats://127.0.0.1:1', logger: silentLogger, connectTimeoutMs: value as never };
+    await expect(connectNats(nowhere)).rejects.toThrow(code('CONFIG_INVALID'));
+    for (const call of [
+      () => client.run(transfer, options),
+      () => client.describe('2pc', handle.tx, options),
+      () => handle.outcome(options),
+      () => client.close(options),
+    ]) {
+      await expect(call()).rejects.toMatchObject({
+        code: 'CONFIG_INVALID',
+        details: { field: 'timeoutMs' },
+      });
+    }
+  });
+
+  it('of a wish name a signal, and say why with more than blanks', async () => {
+    const client = await rig.using();
+    const blank = { code: 'ENVELOPE_INVALID', details: { field: 'reason' } };
+    await expect(client.signal('2pc', 'tx-1', undefined as never)).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      details: { field: 'name' },
+    });
+    await expect(client.signal('2pc', 'tx-1', { name: 'go', reason: ' ' })).rejects.toMatchObject(blank);
+    await expect(client.cancel('2pc', 'tx-1', ' \n')).rejects.toMatchObject(blank);
+    await expect(client.cancel('2pc', 'tx-1', '')).rejects.toMatchObject(blank);
   });
 });
 

@@ -80,6 +80,37 @@ describe('plan builders', () => {
     expect(built[3]?.plan).not.toHaveProperty('deadlines');
   });
 
+  it('refuse what JavaScript leaves out or writes wrongly, naming it', () => {
+    const none = undefined as never;
+    for (const build of [
+      () => saga('x').step('a', none),
+      () => twoPhaseSaga('x').eventually('a', none),
+      () => saga('x').child('a', none),
+    ])
+      expect(build).toThrow(/^PLAN_INVALID: step a needs (participant and action|child)/);
+    expect(() => twoPhaseSaga('x').gate(none)).toThrow(/^PLAN_INVALID: gate needs signal, delayMs or both/);
+    // @ts-expect-error a pointer begins with a slash
+    expect(() => from('a', 'hold')).toThrow(/^PLAN_INVALID: "hold" .*a JSON pointer begins with \//);
+    expect([from('a'), from('a', '/b')]).toEqual([{ $from: 'a' }, { $from: 'a/b' }]);
+  });
+
+  it('have deadlines only for the phases of their pattern, and a gate that something opens', () => {
+    const steps = twoPhaseCommit('transfer').step('debit', at('hdfc'));
+    const wide = { lower: 1_000, upper: 2_000 };
+    expect(steps.build({ deadlines: { prepare: wide, run: wide } }).plan.deadlines).toHaveProperty('prepare');
+    const order = saga('order').step('a', at('stock'));
+    // @ts-expect-error a saga has no prepare
+    const wrong = order.build({ deadlines: { prepare: wide } });
+    expect(planProblems('saga', wrong.plan).map(({ field }) => field)).toEqual(['deadlines.prepare']);
+    // @ts-expect-error 2PC has no execute
+    expect(planProblems('2pc', steps.build({ deadlines: { execute: wide } }).plan)).toHaveLength(1);
+    // @ts-expect-error nothing would open it
+    const shut = twoPhaseSaga('order').step('pay', at('payment')).gate({}).build();
+    expect(planProblems('2ps', shut.plan)).not.toEqual([]);
+    const delayed = twoPhaseSaga('order').step('pay', at('payment')).gate({ delayMs: 5 }).build();
+    expect(planProblems('2ps', delayed.plan)).toEqual([]);
+  });
+
   it('build a 2PS with a gate and what follows it', () => {
     const { pattern, plan } = twoPhaseSaga('order')
       .step('pay', at('payment'))
@@ -112,6 +143,8 @@ describe('plan builders', () => {
     expect(planProblems(pattern, plan)).toEqual([]);
     expect(plan.steps[0]).toMatchObject({ step: 'settle', child: settle, undoChild: settle });
     expect(plan.steps[1]).toMatchObject({ kind: 'pivot', after: ['settle'] });
+    const unbuilt = twoPhaseCommit('settle') as never;
+    expect(() => saga('bad').child('settle', { child: unbuilt, undo: unbuilt })).toThrow(/call \.build\(\)/);
     // @ts-expect-error a child that can be compensated needs its undo
     expect(planProblems('saga', saga('bad').child('settle', { child: settle }).build().plan)).toHaveLength(1);
   });

@@ -40,7 +40,8 @@ export function addRun(program: Command, cli: Cli): void {
 A line:     {"pattern":"saga","plan":{"name":"order","steps":[{"participant":"stock","action":"reserve"}]}}
             optional: "tx" (an id of your own), "labels", "meta", "allow", "reply", "startAt"
 An outcome: {"line":1,"tookMs":12,"tx":"…","pattern":"saga","status":"completed",…}, in order of completion
-A bad line is named on stderr with its fields; the others still run.
+A bad line is named on stderr with its fields; the others still run. Ctrl-C ends the command, not what it has begun:
+each transaction that is still open is a line {"line":…,"pattern":…,"tx":"…","open":true}.
 
 Exit codes: 0 every plan reached its outcome, whichever; 65 bad lines; 75 outcomes that did not come in time.
 
@@ -99,6 +100,8 @@ class Runner {
   readonly #statuses = new Map<string, number>();
   #ended = 0;
   #bad = 0;
+  /** Begun, and not ended when the command was interrupted: they go on without it. */
+  readonly #left: string[] = [];
   #failure: PhasorError | undefined;
   #bytesRead = 0;
   #wake: (() => void) | undefined;
@@ -163,7 +166,7 @@ class Runner {
 
   async #transact(line: number, request: BeginRequest): Promise<void> {
     const startedMs = performance.now();
-    const known: { tx: string | undefined } = { tx: request.tx };
+    const known: Known = { tx: request.tx, begun: false };
     try {
       const outcome = await this.#outcomeOf(request, known);
       const tookMs = Math.round(performance.now() - startedMs);
@@ -172,15 +175,16 @@ class Runner {
       const { v: _, ...told } = outcome;
       await this.#job.cli.out.json({ line, tookMs, ...told });
     } catch (error) {
-      await this.#failed(error, { line, pattern: request.pattern, ...known });
+      await this.#failed(error, known, { line, pattern: request.pattern });
     }
   }
 
-  async #outcomeOf(request: BeginRequest, known: { tx: string | undefined }): Promise<OutcomeEnvelope> {
+  async #outcomeOf(request: BeginRequest, known: Known): Promise<OutcomeEnvelope> {
     const { client, options } = this.#job;
     const wait = { timeoutMs: options.timeout };
     const handle = await client.begin(request);
     known.tx = handle.tx;
+    known.begun = true;
     const outcome = await handle.outcome(wait);
     // The refusal has set the client's clock right; a fresh id that was refused did nothing.
     const skewed = outcome.status === 'refused' && outcome.code === 'clock-skew' && request.tx === undefined;
@@ -192,10 +196,16 @@ class Runner {
 
   async #failed(
     error: unknown,
-    { line, pattern, tx }: { line: number; pattern: string; tx: string | undefined },
+    { tx, begun }: Known,
+    { line, pattern }: { readonly line: number; readonly pattern: string },
   ): Promise<void> {
     const { cli } = this.#job;
-    if (cli.signal.aborted) return;
+    if (cli.signal.aborted) {
+      if (!begun || tx === undefined) return;
+      this.#left.push(tx);
+      await cli.out.json({ line, pattern, tx, open: true });
+      return;
+    }
     if (!PhasorError.is(error)) throw error;
     if (error.exitCode === EXIT_BAD_INPUT) {
       this.#refuse(line, problemsOf(error));
@@ -223,11 +233,26 @@ class Runner {
     const rate = Math.round(this.#ended / Math.max(elapsedMs / 1_000, 0.001));
     const parts = [
       `${this.#ended} ended${statuses.length === 0 ? '' : ` (${statuses.join(', ')})`}`,
+      ...(this.#left.length === 0
+        ? []
+        : [`${this.#left.length} still open, they go on: ${listed(this.#left)}`]),
       ...(this.#bad === 0 ? [] : [`${this.#bad} bad line${this.#bad === 1 ? '' : 's'}`]),
       ...(this.#failure === undefined ? [] : [`some without outcome: ${this.#failure.code}`]),
     ];
     return `phasor: ${parts.join('; ')}; ${formatDurationMs(elapsedMs)}, ${rate}/s`;
   }
+}
+
+interface Known {
+  tx: string | undefined;
+  /** Durable: it runs whatever becomes of this command. */
+  begun: boolean;
+}
+
+const MAX_LISTED = 10;
+function listed(txs: readonly string[]): string {
+  const more = txs.length - MAX_LISTED;
+  return [...txs.slice(0, MAX_LISTED), ...(more > 0 ? [`and ${more} more`] : [])].join(', ');
 }
 
 function problemsOf({ what, details: { problems, field } }: PhasorError): readonly string[] {

@@ -1,6 +1,6 @@
 import { userInfo } from 'node:os';
 
-import { Argument, type Command } from 'commander';
+import { Argument, InvalidArgumentError, type Command } from 'commander';
 
 import { formatDurationMs } from '../../kernel/duration.ts';
 import { shardOf } from '../../kernel/hash.ts';
@@ -10,10 +10,11 @@ import { PhasorError } from '../../errors/phasor-error.ts';
 import type { World } from '../../ports/world.ts';
 import { encodeEnvelope, joinBody } from '../../protocol/codec.ts';
 import { operatorSchemas } from '../../protocol/envelopes.ts';
-import { ENVELOPE_VERSION } from '../../protocol/limits.ts';
+import { ENVELOPE_VERSION, MAX_MESSAGE_CHARS, MAX_NAME_CHARS } from '../../protocol/limits.ts';
+import { problemText, schemaProblems } from '../../protocol/schema-problems.ts';
 import type { Story } from '../../runtime/audit.ts';
 import type { Globals } from '../globals.ts';
-import { integer, label, patterns, since, txId, type Label } from '../arguments.ts';
+import { integer, label, patterns, signalName, since, text, txId, type Label } from '../arguments.ts';
 import type { Cli } from '../cli.ts';
 import { printable } from '../output.ts';
 import { replayAll } from '../replay.ts';
@@ -74,7 +75,7 @@ Examples:
           for (const story of stories) await cli.out.json(listedJson(story));
           return;
         }
-        const header = ['TX', 'PATTERN', 'STATE', 'AGE', 'TOOK', 'PLAN', 'WAITS FOR'];
+        const header = ['TX', 'PATTERN', 'STATE', 'AGE', 'TOOK', 'PLAN', 'WHY'];
         await cli.out.table(header, stories.map(listedRow));
       }),
     );
@@ -118,11 +119,10 @@ const listedJson = (story: Story): object => {
 function listedRow(story: Story): readonly string[] {
   const { tx, pattern, name, view, begunMs, outcome } = story;
   const took = tookMs(story);
-  const waits = story.open ? view.waitsFor : (outcome?.code ?? '');
+  const why = story.open ? view.waitsFor : (outcome?.code ?? '');
   return [
     ...[tx, pattern, stateOf(story), formatDurationMs(Math.max(0, Date.now() - begunMs))],
-    ...[took === undefined ? '' : formatDurationMs(took), printable(name)],
-    printable(view.attention.length > 0 ? `a person: ${waits}` : waits),
+    ...[took === undefined ? '' : formatDurationMs(took), printable(name), printable(why)],
   ];
 }
 
@@ -185,8 +185,8 @@ function operatorCommand(tx: Command, usage: { name: string; description: string
     .command(usage.name)
     .description(usage.description)
     .addArgument(idArgument())
-    .requiredOption('--reason <text>', 'why; it is kept in the log')
-    .option('--by <person>', 'who asks (default: the user of this system)')
+    .requiredOption('--reason <text>', 'why; it is kept in the log', text(MAX_MESSAGE_CHARS))
+    .option('--by <person>', 'who asks (default: the user of this system)', text(MAX_NAME_CHARS))
     .option('--pattern <name>', 'in this pattern; needed when the id is open in several', patterns);
 }
 
@@ -236,7 +236,7 @@ const VERDICTS = ['approve', 'reject'];
 function addSignal(tx: Command, cli: Cli): void {
   operatorCommand(tx, { name: 'signal', description: 'approve or reject what waits at a gate' })
     .addArgument(new Argument('<verdict>', 'what the person decided').choices(VERDICTS))
-    .option('--name <signal>', 'the signal that its plan names', 'approval')
+    .option('--name <signal>', 'the signal that its plan names', signalName, 'approval')
     .addHelpText(
       'after',
       `
@@ -280,9 +280,7 @@ function theOpenOne(stories: readonly Story[], id: string): Story {
   }
   if (open.length === 1) return only;
   const found = open.map(({ pattern }) => pattern).join(', ');
-  throw new PhasorError('CONFIG_INVALID', `${id} is open in ${found}: choose with --pattern`, {
-    option: 'pattern',
-  });
+  throw new InvalidArgumentError(`${id} is open in ${found}: choose with --pattern.`);
 }
 
 interface Stored {
@@ -298,10 +296,11 @@ async function append(
   { pattern, tx, run }: Story,
   { action, fields, reason, by = userInfo().username }: Operation,
 ): Promise<Stored> {
-  const envelope = operatorSchemas[action].safeParse({ v: ENVELOPE_VERSION, tx, run, by, reason, ...fields });
+  const value = { v: ENVELOPE_VERSION, tx, run, by, reason, ...fields };
+  const envelope = operatorSchemas[action].safeParse(value);
   if (!envelope.success) {
-    const problems = envelope.error.issues.map(({ path, message }) => `--${path.join('.')}: ${message}`);
-    throw new PhasorError('CONFIG_INVALID', problems.join('; '), { option: 'reason' });
+    const problems = schemaProblems(envelope.error, value).map(problemText);
+    throw new InvalidArgumentError(`${problems.map((problem) => `--${problem}`).join('; ')}.`);
   }
   const { shards } = await world.log.state(streamOf(pattern));
   const subject = subjects.input(pattern, 'operator', action, shardOf(tx, shards));

@@ -51,8 +51,18 @@ export async function startManaged(
       await server.start();
       return server;
     } catch (error) {
-      const lostPort = server.logTail().includes('address already in use');
+      const tail = server.logTail();
+      const lostPort = tail.includes('address already in use');
       await server.stop();
+      if (lostPort && options.port !== undefined && tail.includes(`:${options.port}: `)) {
+        const what = `port ${options.port} is in use: choose another`;
+        throw new PhasorError(
+          'CONFIG_INVALID',
+          what,
+          { option: 'port', port: options.port },
+          { cause: error },
+        );
+      }
       if (!lostPort || options.port !== undefined || route !== undefined || attempt === PORT_ATTEMPTS)
         throw error;
     }

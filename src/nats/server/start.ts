@@ -16,7 +16,7 @@ import { resolveServer } from './resolve.ts';
  *
  * @throws {PhasorError} NATS_SERVER_NOT_FOUND: none of these. NATS_SERVER_START_FAILED: with the tail of its log.
  * SERVER_TOO_OLD: an explicit choice below 2.12. CONNECTION_FAILED, JETSTREAM_UNAVAILABLE: the server at NATS_URL.
- * CONFIG_INVALID: a bad option.
+ * CONFIG_INVALID: a bad option, or a port that is in use.
  *
  * @example
  * const server = await startNatsServer();

@@ -7,6 +7,8 @@ import { beginSchema, type BeginEnvelope, type Plan } from '../../protocol/envel
 import { parseBegin } from '../../protocol/guards.ts';
 import { ENVELOPE_VERSION } from '../../protocol/limits.ts';
 import { compilePlan } from '../../protocol/plan.ts';
+import { notJson } from '../../protocol/not-json.ts';
+import { patternProblem } from '../../protocol/pattern-names.ts';
 import { problemText, schemaProblems } from '../../protocol/schema-problems.ts';
 import { planDigest } from '../outcome-keys.ts';
 
@@ -63,6 +65,7 @@ const patterns: ReadonlySet<string> = new Set(PATTERNS);
  * @throws {PhasorError} `ID_INVALID`; `PLAN_INVALID` and `ENVELOPE_INVALID` with `details.field` and all `problems`.
  */
 export function checkBegin(request: BeginRequest): CheckedBegin {
+  checkShape(request);
   const { pattern, plan, tx } = request;
   checkPattern(pattern);
   if (tx !== undefined) checkTx(tx);
@@ -80,6 +83,32 @@ export function checkBegin(request: BeginRequest): CheckedBegin {
   return new CheckedBegin(own, planText, rest);
 }
 
+const FIELDS: ReadonlySet<string> = new Set([
+  ...['pattern', 'plan', 'tx', 'labels', 'allow', 'reply', 'startAt', 'meta'],
+]);
+
+/** What the types say and JavaScript does not: this runs for every transaction. */
+function checkShape(request: unknown): void {
+  if (typeof request !== 'object' || request === null)
+    throw planError([
+      { field: 'plan', problem: 'is required: pass what a builder built, or pattern and plan' },
+    ]);
+  for (const field in request) if (!FIELDS.has(field)) throw unknownField(request, field);
+  if (!('pattern' in request)) refuseUnbuilt(request);
+}
+
+function unknownField(request: object, field: string): PhasorError {
+  refuseUnbuilt(request);
+  const problem = problemText({ field, problem: 'is not a known field' });
+  return new PhasorError('ENVELOPE_INVALID', problem, { field, problems: [problem] });
+}
+
+/** @throws {PhasorError} `PLAN_INVALID`: a builder whose `build` was not called. */
+export function refuseUnbuilt(value: object): void {
+  if ('build' in value && typeof value.build === 'function')
+    throw planError([{ field: 'plan', problem: 'is not built yet: call .build()' }]);
+}
+
 /** The optional fields that are there; undefined when none is, as in most begins. */
 function optionsOf({ allow, labels, startAt, reply, meta }: BeginRequest): object | undefined {
   if ((allow ?? labels ?? startAt ?? reply ?? meta) === undefined) return undefined;
@@ -89,8 +118,7 @@ function optionsOf({ allow, labels, startAt, reply, meta }: BeginRequest): objec
 
 /** @throws {PhasorError} `PLAN_INVALID` with field `pattern`. */
 export function checkPattern(pattern: Pattern): void {
-  if (!patterns.has(pattern))
-    throw planError([{ field: 'pattern', problem: `must be one of ${PATTERNS.join(', ')}` }]);
+  if (!patterns.has(pattern)) throw planError([{ field: 'pattern', problem: patternProblem(pattern) }]);
 }
 
 /** @throws {PhasorError} `ID_INVALID` */
@@ -106,7 +134,8 @@ function encode(value: unknown): string {
   try {
     return JSON.stringify(value);
   } catch (cause) {
-    throw new PhasorError('PLAN_INVALID', 'the plan is not JSON', { field: 'plan' }, { cause });
+    const problem = notJson(value) ?? { field: 'plan', problem: 'is not JSON' };
+    throw new PhasorError('PLAN_INVALID', problemText(problem), { field: problem.field }, { cause });
   }
 }
 

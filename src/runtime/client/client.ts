@@ -3,6 +3,7 @@ import { isParticipant } from '../../kernel/ids.ts';
 import { comparePositions, parseRun, type Position } from '../../kernel/position.ts';
 import { subjects } from '../../kernel/subjects.ts';
 import type { Pattern } from '../../kernel/vocabulary.ts';
+import { assertOptions, durationMs } from '../../errors/options.ts';
 import { PhasorError } from '../../errors/phasor-error.ts';
 import type { World } from '../../ports/world.ts';
 import { encodeEnvelope } from '../../protocol/codec.ts';
@@ -56,6 +57,7 @@ export interface Sent {
 }
 
 const DEFAULT_ASK_TIMEOUT_MS = 5_000;
+const DEFAULT_CLOSE_TIMEOUT_MS = 5_000;
 /** A begin just acknowledged may not be folded yet. */
 const LOCATE_EVERY_MS = 100;
 
@@ -78,10 +80,10 @@ export class Client {
   readonly #engagement: Engagement;
 
   constructor(world: World, options: ClientOptions) {
-    if (!isParticipant(options.sender)) {
-      throw new PhasorError('CONFIG_INVALID', `not a sender: ${JSON.stringify(options.sender)}`, {
-        field: 'sender',
-      });
+    assertOptions(options, 'sender', 'is required: the service role that begins');
+    const sender: unknown = options.sender;
+    if (typeof sender !== 'string' || !isParticipant(sender)) {
+      throw new PhasorError('CONFIG_INVALID', `not a sender: ${JSON.stringify(sender)}`, { field: 'sender' });
     }
     this.#world = world;
     this.#sender = options.sender;
@@ -117,16 +119,16 @@ export class Client {
    * @throws {PhasorError} as `begin` and `TransactionHandle.outcome`.
    */
   async run(request: BeginRequest, options: { readonly timeoutMs?: number } = {}): Promise<OutcomeEnvelope> {
-    const { timeoutMs = Infinity } = options;
+    const timeoutMs = durationMs(options.timeoutMs, 'timeoutMs', Infinity);
     const giveUpAtMs = this.#world.clock.monotonicMs() + timeoutMs;
-    for (let last = request.tx !== undefined; ; last = true) {
+    for (let isAgain = false; ; isAgain = true) {
       const admitted = this.#admit(request);
       const outcome = await this.#engagement.run(
         admitted instanceof Promise ? await admitted : admitted,
         giveUpAtMs,
       );
       const skewed = outcome.status === 'refused' && outcome.code === 'clock-skew';
-      if (last || !skewed) return outcome;
+      if (isAgain || !skewed || request.tx !== undefined) return outcome;
     }
   }
 
@@ -155,15 +157,16 @@ export class Client {
    *
    * @param options.timeoutMs Default: 5_000.
    * @throws {PhasorError} `TX_NOT_FOUND`, also shortly after a begin that no coordinator has read yet; `TIMEOUT`: no
-   *   coordinator answered; `ID_INVALID`; `PLAN_INVALID`.
+   *   coordinator answered; `ID_INVALID`; `PLAN_INVALID`; `CONFIG_INVALID`.
    */
   async describe(
     pattern: Pattern,
     tx: string,
     options: { readonly timeoutMs?: number } = {},
   ): Promise<FoundRun> {
+    const timeoutMs = durationMs(options.timeoutMs, 'timeoutMs', DEFAULT_ASK_TIMEOUT_MS);
     const route = await this.#route(pattern, tx);
-    const run = await this.#ask(route, tx, options.timeoutMs ?? DEFAULT_ASK_TIMEOUT_MS);
+    const run = await this.#ask(route, tx, timeoutMs);
     if (run === undefined) throw notFound(pattern, tx);
     return run;
   }
@@ -171,7 +174,7 @@ export class Client {
   /**
    * Asks to cancel the latest run. Whether it still could be cancelled, its outcome tells.
    *
-   * @param reason 1 to 1_024 characters.
+   * @param reason 1 to 1_024 characters, not only blanks.
    * @throws {PhasorError} `TX_NOT_FOUND`, `TIMEOUT`, `ENVELOPE_INVALID`, `ID_INVALID`.
    */
   async cancel(pattern: Pattern, tx: string, reason: string): Promise<Sent> {
@@ -180,14 +183,10 @@ export class Client {
 
   /** Signals the latest run. @throws {PhasorError} as `cancel`. */
   async signal(pattern: Pattern, tx: string, signal: SignalRequest): Promise<Sent> {
+    assertOptions(signal, 'name', 'is required: the signal that the plan names');
     const { name, verdict, data, by, reason } = signal;
-    const fields = {
-      name,
-      ...(verdict === undefined ? {} : { verdict }),
-      ...(data === undefined ? {} : { data }),
-      ...(by === undefined ? {} : { by }),
-      ...(reason === undefined ? {} : { reason }),
-    };
+    const all = { name, verdict, data, by, reason };
+    const fields = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
     return this.#send(pattern, tx, (run) => ({ kind: 'signal', envelope: { ...head(tx, run), ...fields } }));
   }
 
@@ -211,7 +210,7 @@ export class Client {
    * @param options.timeoutMs Default: 5_000.
    */
   async close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
-    await this.#engagement.close(options.timeoutMs);
+    await this.#engagement.close(durationMs(options.timeoutMs, 'timeoutMs', DEFAULT_CLOSE_TIMEOUT_MS));
   }
 
   async #route(pattern: Pattern, tx: string): Promise<Route> {
@@ -276,6 +275,8 @@ const notFound = (pattern: Pattern, tx: string): PhasorError =>
   new PhasorError('TX_NOT_FOUND', `${pattern} has no ${tx}`, { pattern, tx });
 
 function check({ kind, envelope }: { readonly kind: 'cancel' | 'signal'; readonly envelope: object }): void {
+  if ('reason' in envelope && typeof envelope.reason === 'string' && envelope.reason.trim() === '')
+    throw new PhasorError('ENVELOPE_INVALID', 'reason must not be blank', { field: 'reason' });
   const parsed = (kind === 'cancel' ? cancelSchema : signalSchema).safeParse(envelope);
   if (parsed.success) return;
   const [problem] = schemaProblems(parsed.error, envelope);

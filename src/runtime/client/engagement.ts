@@ -7,10 +7,11 @@
  */
 import { parseRun } from '../../kernel/position.ts';
 import type { Pattern } from '../../kernel/vocabulary.ts';
+import { countOf, durationMs } from '../../errors/options.ts';
 import { PhasorError } from '../../errors/phasor-error.ts';
 import type { World } from '../../ports/world.ts';
 import type { OutcomeEnvelope } from '../../protocol/envelopes.ts';
-import { SubscriptionManager } from '../../reliability/subscription-manager.ts';
+import { DEFAULT_TTL_MS, SubscriptionManager } from '../../reliability/subscription-manager.ts';
 import type { StoreResult } from '../batcher.ts';
 import type { BeginRequest, CheckedBegin } from './begin-request.ts';
 import { ClockOffset } from './clock-offset.ts';
@@ -54,8 +55,9 @@ export class Engagement implements PendingHost, WatchHost, OutcomeSource {
     },
   ) {
     const { bus, clock } = world;
-    const maxInFlight = options.maxInFlight ?? DEFAULT_MAX_IN_FLIGHT;
-    const ttlMs = options.subscriptionTtlMs;
+    const maxInFlight = countOf(options.maxInFlight, 'maxInFlight', DEFAULT_MAX_IN_FLIGHT);
+    const maxSubscriptions = countOf(options.maxSubscriptions, 'maxSubscriptions', maxInFlight * 2);
+    const ttlMs = durationMs(options.subscriptionTtlMs, 'subscriptionTtlMs', DEFAULT_TTL_MS);
     this.#world = world;
     this.#clockOffset = new ClockOffset(clock);
     this.routes = new Routes(world, {
@@ -66,8 +68,8 @@ export class Engagement implements PendingHost, WatchHost, OutcomeSource {
     this.#subscriptions = new SubscriptionManager({
       bus,
       clock,
-      maxSubscriptions: options.maxSubscriptions ?? maxInFlight * 2,
-      ...(ttlMs === undefined ? {} : { ttlMs }),
+      maxSubscriptions,
+      ttlMs,
     });
     this.#sweeper = new Sweeper(world);
     this.#stopListening = bus.onConnection((state) => this.#connection(state));
@@ -155,7 +157,7 @@ export class Engagement implements PendingHost, WatchHost, OutcomeSource {
     return watch;
   }
 
-  async close(timeoutMs: number | undefined): Promise<void> {
+  async close(timeoutMs: number): Promise<void> {
     const closed = new PhasorError('CLOSED', 'the client is closed');
     this.#over ??= closed;
     this.slots.close(this.#over);

@@ -1,7 +1,10 @@
 /** Small builders for plans; a plan is plain data and may as well be written by hand. */
 import type { Json } from '../../kernel/json.ts';
 import type { Pattern } from '../../kernel/vocabulary.ts';
-import type { Plan, PlanStep } from '../../protocol/envelopes.ts';
+import { PhasorError } from '../../errors/phasor-error.ts';
+import type { Deadline, Plan, PlanStep } from '../../protocol/envelopes.ts';
+import type { PatternPhase } from '../../protocol/policies.ts';
+import { refuseUnbuilt } from './begin-request.ts';
 
 /** Everything about a step but its id. Times in ms. */
 export interface StepOptions {
@@ -30,7 +33,14 @@ export type ChildOptions<Earlier extends string> = Pick<StepOptions, 'retry' | '
     | { readonly undo?: undefined; readonly kind: 'pivot' | 'retriable' }
   );
 
-export type PlanOptions = Pick<Plan, 'deadlines' | 'retry' | 'undoRetry'>;
+type PlanDeadlines = {
+  readonly [P in Pattern]: Readonly<Partial<Record<PatternPhase<P> | 'run', Deadline>>>;
+};
+
+export interface PlanOptions<P extends Pattern = Pattern> extends Pick<Plan, 'retry' | 'undoRetry'> {
+  /** Only of phases that the pattern has, and of the whole run. */
+  readonly deadlines?: PlanDeadlines[P];
+}
 
 export interface BuiltPlan<P extends Pattern> {
   readonly pattern: P;
@@ -41,9 +51,15 @@ export interface BuiltPlan<P extends Pattern> {
  * Where an input takes a value from the output of an earlier step.
  *
  * @param pointer JSON pointer into that output. Default: the whole output.
+ * @throws {PhasorError} `PLAN_INVALID`: a pointer that does not begin with `/`.
  * @example saga('order').step('reserve', …).step('pay', { …, input: { hold: from('reserve', '/holdId') } })
  */
-export const from = (step: string, pointer = ''): { readonly $from: string } => ({ $from: step + pointer });
+export function from(step: string, pointer: '' | `/${string}` = ''): { readonly $from: string } {
+  const given: unknown = pointer;
+  if (typeof given === 'string' && (given === '' || given.startsWith('/'))) return { $from: step + given };
+  const what = `${JSON.stringify(given)} is no pointer into the output of ${step}: a JSON pointer begins with /`;
+  throw new PhasorError('PLAN_INVALID', what, { field: 'pointer' });
+}
 
 /**
  * A saga: steps one after the other unless `after` says otherwise; compensated in reverse when one fails.
@@ -108,7 +124,7 @@ export class SagaBuilder<Steps extends string = never> {
 
   /** Another transaction as a step: its end is the step's answer. */
   child<N extends string>(step: N, options: ChildOptions<Steps>): SagaBuilder<Steps | N> {
-    const { child, undo, kind, after, ...rest } = options;
+    const { child, undo, kind, after, ...rest } = given(options, `step ${step}`, 'child, and undo or kind');
     return this.#with({
       ...stepOf(step, { ...rest, ...CHILD, ...(after === undefined ? {} : { after }) }),
       child: nested(child),
@@ -117,7 +133,7 @@ export class SagaBuilder<Steps extends string = never> {
     });
   }
 
-  build(options: PlanOptions = {}): BuiltPlan<'saga'> {
+  build(options: PlanOptions<'saga'> = {}): BuiltPlan<'saga'> {
     return { pattern: 'saga', plan: { name: this.name, steps: [...this.steps], ...options } };
   }
 
@@ -138,17 +154,24 @@ export class StepsBuilder<P extends Pattern> {
     return new StepsBuilder(this.pattern, this.name, [...this.steps, stepOf(step, options)]);
   }
 
-  build(options: PlanOptions = {}): BuiltPlan<P> {
-    return { pattern: this.pattern, plan: { name: this.name, steps: [...this.steps], ...options } };
+  build(options: PlanOptions<P> = {}): BuiltPlan<P> {
+    const more = options as Pick<Plan, 'deadlines' | 'retry' | 'undoRetry'>;
+    return { pattern: this.pattern, plan: { name: this.name, steps: [...this.steps], ...more } };
   }
 }
 
-/** What opens the gate of a 2PS; with both, both are needed. */
-export interface GateOptions {
+/** What opens the gate of a 2PS: a signal, a delay, or both; with both, both are needed. */
+export type GateOptions = SignalGate | DelayGate;
+
+export interface SignalGate {
   /** The signal whose `approve` opens it; its `reject` turns the run back at once. */
-  readonly signal?: string;
+  readonly signal: string;
   /** Milliseconds from when every step is prepared, at most 30 days. */
   readonly delayMs?: number;
+}
+
+export interface DelayGate extends Pick<SignalGate, 'delayMs'>, Partial<Pick<SignalGate, 'signal'>> {
+  readonly delayMs: number;
 }
 
 /** Immutable: every method returns another builder. */
@@ -160,7 +183,8 @@ export class TwoPhaseSagaBuilder {
   }
 
   /** 2PS-OV: once all are prepared the run waits here, then every step is verified, then executed. */
-  gate({ signal, delayMs }: GateOptions): TwoPhaseSagaBuilder {
+  gate(options: GateOptions): TwoPhaseSagaBuilder {
+    const { signal, delayMs } = given(options, 'gate', 'signal, delayMs or both');
     return this.#with({
       gate: {
         ...(signal === undefined ? {} : { signal }),
@@ -174,7 +198,7 @@ export class TwoPhaseSagaBuilder {
     return this.#with({ eventual: [...(this.plan.eventual ?? []), stepOf(step, options)] });
   }
 
-  build(options: PlanOptions = {}): BuiltPlan<'2ps'> {
+  build(options: PlanOptions<'2ps'> = {}): BuiltPlan<'2ps'> {
     return { pattern: '2ps', plan: { ...this.plan, ...options } };
   }
 
@@ -201,7 +225,7 @@ export class EventualBuilder {
     return new EventualBuilder({ ...this.plan, deadlines });
   }
 
-  build(options: PlanOptions = {}): BuiltPlan<'eventual'> {
+  build(options: PlanOptions<'eventual'> = {}): BuiltPlan<'eventual'> {
     const deadlines = { ...this.plan.deadlines, ...options.deadlines };
     const plan = { ...this.plan, ...options };
     return {
@@ -212,10 +236,20 @@ export class EventualBuilder {
 }
 
 function stepOf(step: string, options: SagaStepOptions<string>): PlanStep {
-  const { after, ...rest } = options;
+  const { after, ...rest } = given(options, `step ${step}`, 'participant and action');
   return { step, ...rest, ...(after === undefined ? {} : { after: [...after] }) };
 }
 
 /** No command goes to a child's participant: the names only have to be there. */
 const CHILD = { participant: 'child', action: 'begin' } as const;
-const nested = ({ pattern, plan }: BuiltPlan<Pattern>): Json => ({ pattern, plan });
+function nested(built: BuiltPlan<Pattern>): Json {
+  refuseUnbuilt(given(built, 'child', 'a built plan'));
+  return { pattern: built.pattern, plan: built.plan };
+}
+
+/** What JavaScript may leave out. @throws {PhasorError} `PLAN_INVALID` */
+function given<T extends object>(options: T, field: string, what: string): T {
+  const passed: unknown = options;
+  if (typeof passed === 'object' && passed !== null) return options;
+  throw new PhasorError('PLAN_INVALID', `${field} needs ${what}`, { field });
+}

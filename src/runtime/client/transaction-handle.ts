@@ -1,6 +1,7 @@
 import type { Position } from '../../kernel/position.ts';
 import type { Pattern } from '../../kernel/vocabulary.ts';
 import type { OutcomeEnvelope } from '../../protocol/envelopes.ts';
+import { durationMs } from '../../errors/options.ts';
 import type { PendingRun } from './pending-run.ts';
 
 /** Who waits for outcomes on a handle's behalf. */
@@ -42,9 +43,10 @@ export class TransactionHandle {
    *
    * @param options.timeoutMs Default: none. Measured to about 50 ms.
    * @throws {PhasorError} `OUTCOME_TIMEOUT`: the transaction goes on; `CLOSED`; `CONNECTION_FAILED`: the connection
-   *   ended for good; `TOO_MANY_SUBSCRIPTIONS`: only after its subscription was collected.
+   *   ended for good; `TOO_MANY_SUBSCRIPTIONS`: only after its subscription was collected; `CONFIG_INVALID`.
    */
   async outcome(options: { readonly timeoutMs?: number } = {}): Promise<OutcomeEnvelope> {
-    return this.#pending.outcome ?? this.#source.outcome(this.#pending, options.timeoutMs ?? Infinity);
+    const timeoutMs = durationMs(options.timeoutMs, 'timeoutMs', Infinity);
+    return this.#pending.outcome ?? this.#source.outcome(this.#pending, timeoutMs);
   }
 }
