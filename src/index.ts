@@ -37,11 +37,13 @@ export {
 export type {
   BuiltPlan,
   ChildOptions,
+  DelayGate,
   EventualBuilder,
   GateOptions,
   PlanOptions,
   SagaBuilder,
   SagaStepOptions,
+  SignalGate,
   StepOptions,
   StepsBuilder,
   TwoPhaseSagaBuilder,

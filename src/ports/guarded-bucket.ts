@@ -51,7 +51,7 @@ export abstract class GuardedBucket implements KeyValue {
   protected abstract attempt(write: GuardedWrite, guard: number): Promise<Attempt>;
   /** From the leader: at least what this side has written. */
   protected abstract held(key: string): Promise<Held>;
-  abstract keys(): Promise<readonly string[]>;
+  abstract keys(prefix?: string): Promise<readonly string[]>;
 
   async get(key: string): Promise<Entry | undefined> {
     return (await this.held(key)).live;

@@ -31,8 +31,13 @@ export interface KeyValue {
     value: Uint8Array,
     options: WriteOptions & { readonly revision: number },
   ): Promise<Written>;
-  /** Live keys, in no particular order. For tools and audits, never in a hot path. */
-  keys(): Promise<readonly string[]>;
+  /**
+   * Live keys, in no particular order. For tools, audits and looks now and then, never in a hot path: it costs what it
+   * finds.
+   *
+   * @param prefix whole tokens, ending with a dot: only keys that begin so. Default: all.
+   */
+  keys(prefix?: string): Promise<readonly string[]>;
 }
 
 export interface KeyValueStore {

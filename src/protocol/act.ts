@@ -4,8 +4,8 @@
  *
  * Invariants:
  *  A1 `attempt` rises only by an input (a report, a deadline, an operator), so every coordinator counts alike;
- *  A2 an attempt leaves `unclean` only when it was answered refused/retry without `mayHaveRun`; the act is known
- *     not to have run if and only if `unclean` is empty;
+ *  A2 an attempt leaves `unclean` only when it was answered refused, retry or read-only without `mayHaveRun`; the act is
+ *     known not to have run if and only if `unclean` is empty;
  *  A3 a positive answer of any attempt commanded so far settles the act, a negative one only of the current attempt;
  *  A4 an answer judged before the act was commanded anew is spent: redelivered, it does not settle the act again.
  */
@@ -35,8 +35,22 @@ export interface Act {
   readonly alone?: boolean | undefined;
   /** First attempt after an operator's restart; anything but positive answers of earlier ones is spent (A4). */
   readonly renewed?: number | undefined;
-  /** First attempt that can have seen a late effect; every answer of earlier ones is spent (A4). */
+  /** Undos: the first attempt since its act turned out to have run; every answer of earlier ones is spent (A4). */
   readonly redone?: number | undefined;
+  /** Undos: the first attempt that can have seen a late effect: what earlier ones did does not count. */
+  readonly redo?: number | undefined;
+  /** Acts that are children: the one in hand, unless it is the first (ADR 3). */
+  readonly child?: BegunChild | undefined;
+}
+
+/** Which child an attempt begins, or began: attempts that are no others' begin the same one again. */
+export interface BegunChild {
+  /** The first attempt that begins it. */
+  readonly from: number;
+  /** Stream time of that attempt's command. */
+  readonly since: number;
+  /** It has ended and left nothing: the next attempt begins another. */
+  readonly over?: true;
 }
 
 /** What a report or deadline did to an act. */
@@ -80,26 +94,45 @@ export function startAct(options: {
     alone: undefined,
     renewed: undefined,
     redone: undefined,
+    redo: undefined,
+    child: undefined,
   };
 }
 
 /** Whether every attempt commanded was answered so that it left nothing behind (A2). */
 export const knownNotToHaveRun = (act: Act): boolean => act.unclean.length === 0;
 
+/** A step that answered read-only has run after all: an attempt says so that nothing was known of, or a late one. */
+export const outweighsReadOnly = (act: Act, report: Report): boolean =>
+  report.phase === act.phase &&
+  report.answer === 'done' &&
+  (act.unclean.includes(report.attempt) || (isLateEffect(report) && report.attempt <= act.attempt));
+
+/** Its effect came when its undo was under way or answered, and an `unknown` one may have. Each such report is news (M1). */
+export const isLateEffect = ({ answer, lateEffect }: Report): boolean =>
+  lateEffect === true && (answer === 'done' || answer === 'unknown');
+
+/** An effect came after the last attempt of this undo: only the next one can find it (A4). */
+export const outdated = (undo: Act): Act => ({
+  ...undo,
+  redone: undo.attempt + 1,
+  redo: undo.attempt + 1,
+});
+
 /**
  * Sends the next attempt now: after back-off or isolation, on an operator's `restart`, or to `redo` an undo after its
- * act ran late. The last two count attempts afresh.
+ * act turned out to have run, perhaps `late`, after it. The last two count attempts afresh.
  */
 export function nextAttempt(
   act: Act,
   mark: Mark,
-  options: { policy: Policy; alone?: boolean; restart?: boolean; redo?: boolean },
+  options: { policy: Policy; alone?: boolean; restart?: boolean; redo?: 'seen' | 'late' },
 ): Act {
   const attempt = act.attempt + 1;
-  const redo = options.redo === true;
-  const anew = redo || options.restart === true;
+  const redone = options.redo === undefined ? act.redone : attempt;
+  const redo = options.redo === 'late' ? attempt : act.redo;
+  const anew = options.redo !== undefined || options.restart === true;
   const renewed = anew ? attempt : act.renewed;
-  const redone = redo ? attempt : act.redone;
   return {
     phase: act.phase,
     status: 'commanded',
@@ -113,6 +146,8 @@ export function nextAttempt(
     alone: options.alone === true || act.alone === true ? true : undefined,
     renewed,
     redone,
+    redo,
+    child: act.child?.over === true ? { from: attempt, since: mark.time } : act.child,
   };
 }
 
@@ -121,6 +156,8 @@ export interface ActContext {
   readonly policy: Policy;
   /** Seeds the jitter: `tx/step`. */
   readonly seed: string;
+  /** Its attempts begin a transaction. */
+  readonly child?: boolean;
 }
 
 export function reportAct(act: Act, report: Report, context: ActContext): Advance {
@@ -132,11 +169,11 @@ export function reportAct(act: Act, report: Report, context: ActContext): Advanc
     case 'terminated':
     case 'conflict':
     case 'stale':
-      return isSpent(act, report) ? IGNORED : { type: 'answered', act: settle(act) };
+      return isSpent(act, report) ? IGNORED : { type: 'answered', act: settle(cleanedAct(act, report)) };
     case 'refused':
     case 'retry':
     case 'unknown': {
-      const cleaned = cleanedAct(act, report);
+      const cleaned = childOver(cleanedAct(act, report), report, context);
       if (report.attempt === act.attempt) {
         if (report.answer === 'refused') return { type: 'answered', act: settle(cleaned) };
         if (act.status === 'commanded') return failed(cleaned, report, context);
@@ -146,10 +183,29 @@ export function reportAct(act: Act, report: Report, context: ActContext): Advanc
   }
 }
 
+const LEAVES_NOTHING: ReadonlySet<Report['answer']> = new Set(['refused', 'retry', 'read-only']);
+
+/**
+ * Every attempt of the child in hand is answered by its end: once the current one says that nothing was left, no begin
+ * of it can still commit, and the next attempt may begin another.
+ */
+function childOver(act: Act, { answer, attempt, mayHaveRun }: Report, { child }: ActContext): Act {
+  const isClean = (answer === 'refused' || answer === 'retry') && mayHaveRun !== true;
+  if (child !== true || !isClean || attempt !== act.attempt || act.child?.over === true) return act;
+  const { from, since } = act.child ?? { from: 1, since: act.since };
+  return changed(act, { child: { from, since, over: true } });
+}
+
+/** One order of fields, whatever is there: a state read back from a snapshot steps alike (M2). */
+function changed(act: Act, change: Partial<Act>): Act {
+  const next = { ...act, ...change };
+  return { ...settle(next), status: next.status, timer: next.timer };
+}
+
 /** A2, also of a settled act: what an answer proves about its attempt. The same object if it proves nothing new. */
 export function cleanedAct(act: Act, report: Report): Act {
   if (report.phase !== act.phase || !act.unclean.includes(report.attempt)) return act;
-  const clean = (report.answer === 'refused' || report.answer === 'retry') && report.mayHaveRun !== true;
+  const clean = LEAVES_NOTHING.has(report.answer) && report.mayHaveRun !== true;
   if (!clean) return act;
   return { ...act, unclean: act.unclean.filter((attempt) => attempt !== report.attempt) };
 }
@@ -189,6 +245,8 @@ export const settle = (act: Act): Act => ({
   alone: act.alone,
   renewed: act.renewed,
   redone: act.redone,
+  redo: act.redo,
+  child: act.child,
 });
 
 function failed(
@@ -210,7 +268,7 @@ function failed(
     retryAfterMs: report.retryAfter ?? 0,
   });
   const timer = { armed: context.mark.at, dueMs: context.mark.time + waitMs };
-  return { type: 'backing_off', act: { ...act, status: 'backing_off', counted, timer } };
+  return { type: 'backing_off', act: changed(act, { status: 'backing_off', counted, timer }) };
 }
 
 /**
@@ -262,10 +320,12 @@ export function commandOf(
   if (data.input !== undefined) command.input = data.input;
   if (data.output !== undefined) command.output = data.output;
   if (data.ran !== undefined) command.ran = data.ran;
+  if (act.redo !== undefined) command.redo = act.redo;
   if (act.alone === true) command.alone = true;
   const child =
     act.phase === 'compensate' ? step.undoChild : act.phase === 'execute' ? step.child : undefined;
   if (child !== undefined) command.child = child;
+  if (act.child !== undefined) command.begun = act.child;
   return command;
 }
 

@@ -175,6 +175,7 @@ export const commandSchema = z
     input: optional(input),
     output: optional(output),
     ran: optional(z.boolean()),
+    redo: optional(attempt),
     alone: optional(z.boolean()),
     reply: optional(z.boolean()),
   })

@@ -1,11 +1,26 @@
 /** What a fold asks about one run and one input before it folds it: no effects, no memory. */
+import { canonicalJson } from '../kernel/json.ts';
 import { comparePositions, position, runId, type Position } from '../kernel/position.ts';
 import type { Pattern } from '../kernel/vocabulary.ts';
 import type { CompiledPlan } from './compiled-plan.ts';
-import type { BeginEnvelope, DeadlineEnvelope, ReportEnvelope, SignalEnvelope } from './envelopes.ts';
+import type {
+  BeginEnvelope,
+  DeadlineEnvelope,
+  DecidedEnvelope,
+  ReportEnvelope,
+  SignalEnvelope,
+} from './envelopes.ts';
 import type { FoldInput } from './fold-sink.ts';
 import type { Burial, Machine, Mark, OutcomeBody } from './machine.ts';
-import { emptyPlan, newRun, type Buried, type RunRecord } from './run.ts';
+import {
+  emptyPlan,
+  isOpen,
+  newRun,
+  type Beside,
+  type Buried,
+  type LatchedSignal,
+  type RunRecord,
+} from './run.ts';
 
 /** An input's time is the later of its own timestamp and the run's clock (Rule 2). */
 export const markOf = (run: RunRecord, input: FoldInput): Mark => ({
@@ -13,17 +28,36 @@ export const markOf = (run: RunRecord, input: FoldInput): Mark => ({
   time: Math.max(input.timeMs, run.clockMs),
 });
 
-/** The run that a begin begins; `plan` is missing when it was refused. */
+/** The run that a begin begins; `plan` is missing when it was refused, `named` is what its id named before. */
 export function recordOf(
   input: FoldInput,
   begin: BeginEnvelope,
-  kind: { pattern: Pattern; machine: Machine<unknown>; plan: CompiledPlan | undefined },
+  kind: {
+    pattern: Pattern;
+    machine: Machine<unknown>;
+    plan: CompiledPlan | undefined;
+    named: RunRecord | undefined;
+  },
 ): RunRecord {
   const { pattern, machine } = kind;
   const begun: Mark = { at: position(input.seq, input.index), time: input.timeMs };
   const plan = kind.plan ?? emptyPlan(pattern, begin.plan.name);
   const facts = { pattern, tx: begin.tx, run: runId(begun.at, begun.time), plan };
-  return newRun({ facts, machine, begin, begun, sender: input.address.sender, input });
+  const run = newRun({ facts, machine, begin, begun, sender: input.address.sender, input });
+  if (begin.id === 'own') run.beside = besideOf(kind.named, run);
+  return run;
+}
+
+export type VerdictNote = DecidedEnvelope & { readonly kind: 'verdict' };
+
+/**
+ * Rule 7: an own begin whose id names an open fresh run begins none. That run has no key to judge by, so the fold does,
+ * where the begin stands in the log: every coordinator alike, whatever a verdict says.
+ */
+function besideOf(named: RunRecord | undefined, run: RunRecord): Beside | undefined {
+  if (named?.begin.id !== 'fresh' || !isOpen(named)) return undefined;
+  const same = canonicalJson(named.begin.plan) === canonicalJson(run.begin.plan);
+  return { value: same ? 'duplicate' : 'mismatch', of: named.facts.run };
 }
 
 /** What follows a 1.5PS is one act more, of no step: its child's coordinator reports it under this name. */
@@ -46,8 +80,18 @@ export function signalProblem(
   // Names are the client's: `constructor` must not find what every object inherits.
   const allowed = (Object.hasOwn(named, name) ? named[name] : undefined) ?? [run.sender];
   if (sender !== 'operator' && !allowed.includes(sender)) return `${sender} may not signal ${name}`;
-  const isVote = run.facts.plan.gate?.signal === name;
-  return isVote && verdict === undefined ? `${name} needs a verdict: a gate waits for it` : undefined;
+  if (run.facts.plan.gate?.signal !== name) return `no gate of this run waits for ${name}`;
+  return verdict === undefined ? `${name} needs a verdict: a gate waits for it` : undefined;
+}
+
+/** Latches a signal that a gate waits for, and no other: what a run keeps is bounded by its plan. */
+export function latched(run: RunRecord, signal: SignalEnvelope): LatchedSignal | undefined {
+  const { name, verdict, reason } = signal;
+  if (!isOpen(run) || signalProblem(run, 'operator', signal) !== undefined) return undefined;
+  if (run.signals.some((known) => known.name === name)) return undefined;
+  const found: LatchedSignal = { name, verdict, reason };
+  run.signals = [...run.signals, found];
+  return found;
 }
 
 export function mayCancel(run: RunRecord, sender: string): boolean {
@@ -87,8 +131,23 @@ export interface Survived {
   readonly timeMs: number;
 }
 
+/** A recovery that is told again is the first one: what the log holds since then was not lost. */
+export const recovered = (known: readonly Survived[], next: Survived): readonly Survived[] =>
+  known.some(({ at }) => at === next.at) ? known : [...known, next];
+
 /** Its cause was in a part of the log that a recovery gave up (Rule 5). */
-export const isLostLog = (report: ReportEnvelope, survived: Survived | undefined): boolean =>
-  survived !== undefined &&
-  report.cause.time < survived.timeMs &&
-  comparePositions(report.cause.at, survived.at) > 0;
+export const isLostLog = ({ cause }: ReportEnvelope, survived: readonly Survived[]): boolean =>
+  survived.some(({ at, timeMs }) => cause.time < timeMs && comparePositions(cause.at, at) > 0);
+
+/**
+ * Attention that a report raises although no run waits for it. After the end only one that itself says `lateEffect`
+ * counts, from its content alone (DESIGN §3).
+ */
+export const strayCodes = ({ lateEffect }: ReportEnvelope, isLost: boolean): readonly string[] => [
+  ...(lateEffect === true ? ['late-effect'] : []),
+  ...(isLost ? ['lost-log'] : []),
+];
+
+/** Of the letter that shows such a report: nobody is left whose view could. */
+export const LOST_LOG =
+  'lost-log: it answers a part of the log that is gone, about a run that is not open here';

@@ -29,7 +29,7 @@ export class ShardFold {
   /** The run that a transaction's id names now: the open one, else the first that waits for its verdict. */
   readonly #named = new Map<string, RunRecord>();
   #version = FIRST_VERSION;
-  #survived: rules.Survived | undefined;
+  #survived: readonly rules.Survived[] = [];
 
   constructor(
     readonly facts: ShardFacts,
@@ -84,7 +84,7 @@ export class ShardFold {
     }
     const { pattern } = this.facts;
     const plan = admission.admitted ? admission.plan : undefined;
-    const run = rules.recordOf(input, begin, { pattern, machine, plan });
+    const run = rules.recordOf(input, begin, { pattern, machine, plan, named: this.#named.get(begin.tx) });
     this.runs.set(run.facts.run, run);
     if (!this.#named.has(begin.tx)) this.#named.set(begin.tx, run);
     this.sink.accepted(run, input);
@@ -116,22 +116,24 @@ export class ShardFold {
 
   #report(input: FoldInput, report: wire.ReportEnvelope): void {
     const run = this.#find(report);
-    // After the end only a report that itself says `lateEffect` counts, from its content alone (DESIGN §3).
+    const isLost = rules.isLostLog(report, this.#survived);
     if (run?.phase !== 'active') {
-      if (report.lateEffect === true) this.#attend(report, 'late-effect', position(input.seq, input.index));
-      return;
+      for (const code of rules.strayCodes(report, isLost))
+        this.#attend(report, code, position(input.seq, input.index));
+      return isLost ? this.sink.dead(input, rules.LOST_LOG) : undefined;
     }
     const { sender } = input.address;
     if (rules.ownerOf(run.facts.plan, report.step) !== sender)
       return this.sink.dead(input, `step ${report.step} of this run does not belong to ${sender}`);
     const mark = rules.markOf(run, input);
-    if (rules.isLostLog(report, this.#survived)) this.#attend(report, 'lost-log', mark.at);
+    if (isLost) run.lost = this.#attend(report, 'lost-log', mark.at);
     this.#apply(run, input, reportedEvent(mark, report));
   }
 
-  #attend(report: wire.ReportEnvelope, code: string, raised: Position): void {
-    const { tx, run, step, phase } = report;
-    this.sink.attend(this.runs.get(run), { tx, run, step, phase, code, raised });
+  #attend({ tx, run, step, phase }: wire.ReportEnvelope, code: string, raised: Position): AttentionItem {
+    const item = { step, phase, code, raised };
+    this.sink.attend(this.runs.get(run), { tx, run, ...item });
+    return item;
   }
 
   #deadline(input: FoldInput, deadline: wire.DeadlineEnvelope): void {
@@ -151,13 +153,14 @@ export class ShardFold {
     if (run === undefined || !isOpen(run)) return;
     const problem = rules.signalProblem(run, input.address.sender, signal);
     if (problem !== undefined) return this.sink.dead(input, problem);
-    const { name, verdict, reason } = signal;
-    if (run.signals.some((latched) => latched.name === name)) return;
-    const latched: LatchedSignal = { name, verdict, reason };
-    run.signals = [...run.signals, latched];
-    const mark = rules.markOf(run, input);
+    if (run.signals.some((latched) => latched.name === signal.name)) return;
     this.#accept(run, input);
-    if (run.phase === 'active') this.#signalled(run, latched, mark);
+    this.#latch(run, signal, rules.markOf(run, input));
+  }
+
+  #latch(run: RunRecord, signal: wire.SignalEnvelope, mark: Mark): void {
+    const latched = rules.latched(run, signal);
+    if (latched !== undefined && run.phase === 'active') this.#signalled(run, latched, mark);
   }
 
   #signalled(run: RunRecord, signal: LatchedSignal, mark: Mark): void {
@@ -191,13 +194,13 @@ export class ShardFold {
   #operator(input: FoldInput, action: OperatorAction): void {
     if (action === 'recover') {
       const { survived } = input.envelope as wire.OperatorEnvelopes['recover'];
-      this.#survived = { at: survived, timeMs: input.timeMs };
+      this.#survived = rules.recovered(this.#survived, { at: survived, timeMs: input.timeMs });
       return;
     }
-    if (action === 'signal') return this.#signal(input, input.envelope as wire.SignalEnvelope);
     const run = this.#find(input.envelope as { readonly tx: string; readonly run: RunId });
     if (run === undefined) return;
     if (run.frozen !== undefined) this.#thaw(run, input, action);
+    else if (action === 'signal') this.#signal(input, input.envelope as wire.SignalEnvelope);
     else if (run.phase === 'active') {
       this.#apply(run, input, operatorEvent(rules.markOf(run, input), action, input.envelope));
     } else if (action === 'cancel') this.#cancel(input, input.envelope as wire.CancelEnvelope);
@@ -208,10 +211,11 @@ export class ShardFold {
   }
 
   /** Any input of an operator thaws the run. What it implies by itself is still held, and released with the rest. */
-  #thaw(run: RunRecord, input: FoldInput, action: Exclude<OperatorAction, 'recover' | 'signal'>): void {
+  #thaw(run: RunRecord, input: FoldInput, action: Exclude<OperatorAction, 'recover'>): void {
     this.#accept(run, input);
     const mark = rules.markOf(run, input);
-    if (run.phase === 'active') {
+    if (action === 'signal') this.#latch(run, input.envelope as wire.SignalEnvelope, mark);
+    else if (run.phase === 'active') {
       const event = operatorEvent(mark, action, input.envelope);
       this.#carry(run, run.machine.step(run.facts, run.state, event), mark);
     } else if (action === 'cancel') run.earlyCancel ??= (input.envelope as wire.CancelEnvelope).reason;
@@ -281,26 +285,23 @@ export class ShardFold {
   }
 
   /** The first verdict on a begin counts (Rule 7). */
-  #verdict(
-    run: RunRecord,
-    input: FoldInput,
-    note: wire.DecidedEnvelope & { readonly kind: 'verdict' },
-  ): void {
+  #verdict(run: RunRecord, input: FoldInput, note: rules.VerdictNote): void {
+    const { value, of } = run.beside ?? note;
     if (note.at !== run.begun.at) return;
     if (run.phase === 'refused' && note.value === 'refused') return this.#noted(run);
     if (run.phase !== 'awaiting_verdict') return;
     this.#accept(run, input);
-    switch (note.value) {
+    switch (value) {
       case 'admit':
         return this.#activate(run, rules.markOf(run, input));
       case 'duplicate': {
-        const original = note.of === undefined ? undefined : this.runs.get(note.of);
+        const original = of === undefined ? undefined : this.runs.get(of);
         if (original !== undefined && original !== run) rules.follow(original, run);
-        this.sink.judged(run, 'duplicate', note.of);
+        this.sink.judged(run, 'duplicate', of);
         return this.#leave(run);
       }
       case 'mismatch':
-        this.sink.judged(run, 'mismatch', note.of);
+        this.sink.judged(run, 'mismatch', of);
         return this.#leave(run);
       case 'refused':
         return this.#leave(run);

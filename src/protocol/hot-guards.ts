@@ -66,11 +66,9 @@ const hasCommon = (value: Fields): boolean =>
   value['v'] === limits.ENVELOPE_VERSION && isId(value['tx']) && isRun(value['run']);
 
 const ACT_KEYS = 4;
+const isAttempt = (value: unknown): boolean => isIntFrom(value, 1);
 const hasAct = (value: Fields): boolean =>
-  isId(value['step']) &&
-  phases.has(value['phase']) &&
-  isIntFrom(value['attempt'], 1) &&
-  isCause(value['cause']);
+  isId(value['step']) && phases.has(value['phase']) && isAttempt(value['attempt']) && isCause(value['cause']);
 
 export function isCommand(value: unknown, bodyBytes: number): boolean {
   if (!isFields(value) || !hasCommon(value) || !hasAct(value)) return false;
@@ -82,6 +80,7 @@ export function isCommand(value: unknown, bodyBytes: number): boolean {
     countedJson(value['input'], limits.MAX_INPUT_BYTES, bodyBytes) +
     countedJson(value['output'], limits.MAX_OUTPUT_BYTES, bodyBytes) +
     counted(value['ran'], isBoolean) +
+    counted(value['redo'], isAttempt) +
     counted(value['alone'], isBoolean) +
     counted(value['reply'], isBoolean);
   return hasKeys(value, COMMON_KEYS + ACT_KEYS + 3 + optional);

@@ -2,7 +2,8 @@
  * What every protocol machine is: `step(facts, state, event) -> { state, effects }`, pure and total (Rule 1).
  *
  * Invariants:
- *  M1 an event that is already in the state, or impossible, returns the same state object and no effects;
+ *  M1 an event that is already in the state, or impossible, returns the same state object and no effects; only a report
+ *     that says `lateEffect` is news each time it is read, for no two executions can be told apart by what they say;
  *  M2 states are plain JSON data (they are snapshotted) and never mutated;
  *  M3 `outstanding` returns exactly the commands that wait for a report, as last commanded but with what has been
  *     learned since (`output`, `ran`); an attempt that was reported or gave up waits for its back-off instead;
@@ -95,9 +96,13 @@ export interface CommandEffect {
   readonly input?: Json;
   readonly output?: Json;
   readonly ran?: boolean;
+  /** Undos: answers of attempts before this one do not count, for the act took effect after them. */
+  readonly redo?: number;
   readonly alone?: boolean;
   /** Begun instead of a command to `participant`, which is then `coordinator`. */
   readonly child?: ChildSpec;
+  /** Which child of its act it begins, unless it is the first. */
+  readonly begun?: { readonly from: number; readonly since: number };
 }
 
 export interface OutcomeBody {

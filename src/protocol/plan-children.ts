@@ -2,8 +2,8 @@
 import type { Pattern } from '../kernel/vocabulary.ts';
 import type { ChildSpec, CompiledPlan, CompiledStep, Gate, PlanProblem } from './compiled-plan.ts';
 import { childSchema, type Plan, type PlanStep } from './envelopes.ts';
-import { MAX_CHILD_DEPTH } from './limits.ts';
-import { MUST_FINISH_POLICY } from './policies.ts';
+import { MAX_CHILD_DEPTH, MAX_SIGNALS } from './limits.ts';
+import { MUST_FINISH_POLICY, waitsForChild } from './policies.ts';
 import { schemaProblems } from './schema-problems.ts';
 
 /** Checks a whole plan that follows its schema. */
@@ -37,6 +37,9 @@ export function childProblems(plan: Plan, check: Check, depth: number): PlanProb
   if (plan.eventual !== undefined) problems.push(...eventualProblems(plan, plan.eventual, check, depth));
   if (plan.gate !== undefined && plan.gate.signal === undefined && plan.gate.delay === undefined)
     problems.push({ field: 'gate', problem: 'needs a signal or a delay' });
+  // Whoever may send them is named in the begins of children, one by one.
+  if (depth === 0 && problems.length === 0 && gateNames(plan).length > MAX_SIGNALS)
+    problems.push({ field: 'steps', problem: `hold gates with more than ${MAX_SIGNALS} signals altogether` });
   return problems;
 }
 
@@ -91,7 +94,7 @@ export const handOverOf = (child: ChildSpec, index: number): CompiledStep => ({
   kind: 'retriable',
   after: [],
   dependents: [],
-  retry: MUST_FINISH_POLICY,
+  retry: waitsForChild(MUST_FINISH_POLICY),
   undoRetry: MUST_FINISH_POLICY,
   commitRetry: MUST_FINISH_POLICY,
   deadline: undefined,
@@ -102,6 +105,18 @@ export const handOverOf = (child: ChildSpec, index: number): CompiledStep => ({
 /** The index of the hand-over, if there is one. */
 export const handOverIndex = ({ eventual, steps }: CompiledPlan): number | undefined =>
   eventual === undefined ? undefined : steps.length - 1;
+
+/** The signals that gates wait for in a plan and in the plans inside it, each once, in the plan's order. */
+export function gateNames(plan: Plan): readonly string[] {
+  const names = new Set<string>();
+  const collect = ({ gate, steps }: Plan): void => {
+    if (gate?.signal !== undefined) names.add(gate.signal);
+    for (const { child, undoChild } of steps)
+      for (const inner of [childOf(child), childOf(undoChild)]) if (inner !== undefined) collect(inner.plan);
+  };
+  collect(plan);
+  return [...names];
+}
 
 const eventualPlan = (plan: Plan, steps: readonly PlanStep[]): Plan => ({
   name: plan.name,

@@ -6,7 +6,7 @@ import { invariant } from '../kernel/assert.ts';
 import { utf8Length } from '../kernel/json.ts';
 import type { Pattern, Phase } from '../kernel/vocabulary.ts';
 import type { Bounds, Compiled, CompiledPlan, CompiledStep, PlanProblem, Policy } from './compiled-plan.ts';
-import { planSchema, type Deadline, type Plan, type PlanStep } from './envelopes.ts';
+import { planSchema, type Deadline, type Plan, type PlanStep, type RetryPolicy } from './envelopes.ts';
 import { pointersIn } from './inputs.ts';
 import { isJsonWithin } from './json-guards.ts';
 import { MAX_PLAN_BYTES, MAX_STEPS } from './limits.ts';
@@ -250,15 +250,24 @@ function retriesOf(
   step: PlanStep,
 ): { readonly retry: Policy; readonly undoRetry: Policy; readonly commitRetry: Policy } {
   const mustFinish = step.kind === 'retriable' || pattern === 'eventual';
-  const open = mustFinish ? policies.MUST_FINISH_POLICY : policies.OPEN_POLICY;
+  const act = mustFinish ? policies.MUST_FINISH_POLICY : policies.OPEN_POLICY;
+  const open = step.child === undefined ? act : policies.waitsForChild(act);
   const aborts = pattern === '2pc' || pattern === '3pc';
-  const undo = aborts ? policies.ABORT_POLICY : policies.MUST_FINISH_POLICY;
+  const close = aborts ? policies.ABORT_POLICY : policies.MUST_FINISH_POLICY;
+  const undo = step.undoChild === undefined ? close : policies.CHILD_UNDO_POLICY;
   const commit = policies.overridePolicy(policies.COMMIT_POLICY, plan.undoRetry, step.undoRetry);
   return {
-    retry: policies.overridePolicy(open, plan.retry, step.retry),
-    undoRetry: policies.overridePolicy(undo, plan.undoRetry, step.undoRetry),
+    retry: policies.overridePolicy(open, generalFor(step.child, plan.retry), step.retry),
+    undoRetry: policies.overridePolicy(undo, generalFor(step.undoChild, plan.undoRetry), step.undoRetry),
     commitRetry: commit.maxAttempts === Infinity ? commit : { ...commit, maxAttempts: Infinity },
   };
+}
+
+/** How long participants may take says nothing about a child: only its own step bounds its attempts. */
+function generalFor(child: PlanStep['child'], general: RetryPolicy | undefined): RetryPolicy | undefined {
+  if (child === undefined || general === undefined) return general;
+  const { attempt: _, ...rest } = general;
+  return rest;
 }
 
 const boundsOf = (deadline: Deadline): Bounds => ({
@@ -273,5 +282,9 @@ function deadlinesOf(pattern: Pattern, plan: Plan): CompiledPlan['deadlines'] {
   for (const [phase, deadline] of Object.entries(plan.deadlines)) {
     deadlines[phase as Phase | 'run'] = boundsOf(deadline);
   }
+  // The commit of a single step is its commit-one-phase.
+  const { commit, 'commit-one-phase': onePhase } = plan.deadlines;
+  if (pattern === '2pc' && commit !== undefined && onePhase === undefined)
+    deadlines['commit-one-phase'] = boundsOf(commit);
   return deadlines;
 }

@@ -45,15 +45,24 @@ export const MUST_FINISH_POLICY: Policy = {
   attemptMs: 30_000,
 };
 
-/** Phases that a plan of the pattern can bound by `deadlines`, besides `run`. */
-export const PATTERN_PHASES: Readonly<Record<Pattern, readonly Phase[]>> = {
+const DEADLINE_PHASES = {
   '2pc': ['prepare', 'commit', 'commit-one-phase', 'abort'],
   '3pc': ['prepare', 'precommit', 'commit', 'abort'],
   saga: ['execute', 'compensate'],
   '2ps': ['prepare', 'verify', 'execute', 'cancel', 'compensate'],
   '3ps': ['reserve', 'validate', 'execute', 'release', 'compensate'],
   eventual: ['execute', 'confirm'],
-};
+} as const satisfies Readonly<Record<Pattern, readonly Phase[]>>;
+export type PatternPhase<P extends Pattern> = (typeof DEADLINE_PHASES)[P][number];
+
+/** Attempts of a step that is a child have no end of their own: the child's report ends them, however long it takes. */
+export const waitsForChild = (policy: Policy): Policy => ({ ...policy, attemptMs: Infinity });
+
+/** `undoChild`: as other undos, with attempts of 15 min, for as long as most children take to end. */
+export const CHILD_UNDO_POLICY: Policy = { ...MUST_FINISH_POLICY, attemptMs: 900_000 };
+
+/** Phases that a plan of the pattern can bound by `deadlines`, besides `run`. */
+export const PATTERN_PHASES: Readonly<Record<Pattern, readonly Phase[]>> = DEADLINE_PHASES;
 
 export type PatternField = 'kind' | 'after' | 'child' | 'undoChild' | 'gate' | 'eventual';
 

@@ -3,7 +3,7 @@
  * immutable; this record is owned by exactly one `ShardFold`, which is the only writer.
  */
 import { digestHex, EMPTY_DIGEST, mixDigest, type Digest } from '../kernel/hash.ts';
-import type { Position } from '../kernel/position.ts';
+import type { Position, RunId } from '../kernel/position.ts';
 import type { Decision, Pattern, Status } from '../kernel/vocabulary.ts';
 import type { CompiledPlan } from './compiled-plan.ts';
 import { boundedCode } from './bounded.ts';
@@ -43,6 +43,12 @@ export interface LatchedSignal {
   readonly name: string;
   readonly verdict: 'approve' | 'reject' | undefined;
   readonly reason: string | undefined;
+}
+
+/** An own begin whose id names an open fresh run: which, and what that makes of it (Rule 7). */
+export interface Beside {
+  readonly value: 'duplicate' | 'mismatch';
+  readonly of: RunId;
 }
 
 export interface Refusal {
@@ -94,12 +100,15 @@ export interface RunRecord {
   thawed: Position | undefined;
   /** What would have been told, or have ended the run, had it not been frozen. */
   held: { readonly outcome: OutcomeBody; readonly ends: boolean } | undefined;
+  beside: Beside | undefined;
   /** Other begins of this run (own ids) that wait to be told the outcome. */
   duplicates: number;
   /** Acts whose begins were found to be duplicates of this child: each is reported to at the end. */
   parents: readonly ParentRef[];
   /** In the order of their deaths; the outcome note waits until they are stored. */
   buried: readonly Buried[];
+  /** The last report on it that answers a part of the log that a recovery gave up (Rule 5): a person must look. */
+  lost: AttentionItem | undefined;
   /** Owned by the phase monitor. */
   wakeBucket: number | undefined;
 }
@@ -136,9 +145,11 @@ export function newRun(options: {
     frozen: undefined,
     thawed: undefined,
     held: undefined,
+    beside: undefined,
     duplicates: 0,
     parents: [],
     buried: [],
+    lost: undefined,
     wakeBucket: undefined,
   };
 }
@@ -192,7 +203,8 @@ export const conflictItem = (raised: Position): AttentionItem => ({
 });
 
 export function viewOf(run: RunRecord): RunView {
-  const view = standing(run);
+  const now = standing(run);
+  const view = run.lost === undefined ? now : { ...now, attention: [...now.attention, run.lost] };
   if (run.frozen === undefined) return view;
   return {
     ...view,

@@ -24,6 +24,8 @@
  * |           | compensate retry, unknown, due | next attempt by `undoRetry`; when the policy ends: attention    |
  * |           | compensate refused, conflict…  | attention for that step; the other branches go on               |
  * |           | execute done, after its undo   | noted while the undo is in flight; after its answer: undo again |
+ * |           | late effect of an execute      | undone again, as often as it is told; if a person has skipped   |
+ * |           |                                | that undo: attention `late-effect`                              |
  * |           | pivot done, given up before    | attention `contradiction`: what is not undone yet waits for it  |
  * | any       | item retried, skipped, resolved| the item goes on as the person says; a skip ends `resolved`     |
  * |           | killed                         | -> ended `killed`, nothing is undone                            |

@@ -22,6 +22,7 @@
  * | precommitting, committing | heuristic, conflict | same | attend: a contradiction, ends `mixed` |
  * | precommitting, committing | terminated that aborted, of any phase | same | attend: a contradiction, ends `mixed` |
  * | precommitting, committing | terminated that committed | same | acknowledged, nothing more commanded |
+ * | precommitting | item skipped | same or committing | not waited for: commit is sent to it as to the others |
  * | committing | done, read-only, terminated that committed: from all | ended | committed |
  * | committing | retry, unknown, overdue | committing | back-off, next attempt; never stops |
  * | committing | refused, stale | committing | attend: no more attempts |
@@ -34,10 +35,13 @@
  * | aborting | terminated that committed, of any phase | aborting | the same |
  * | aborting | phase or run deadline | aborting | attend each unanswered step; retries go on |
  * | aborting | late yes, abort in flight | aborting | noted: the next attempts carry the output |
- * | aborting | late yes, abort answered or not sent, or `lateEffect` | aborting | command abort (again) |
+ * | aborting | late yes, abort answered or not sent | aborting | command abort (again) |
+ * | aborting | `lateEffect` of done or unknown | aborting | command abort again, as often as it is told |
+ * | aborting | `lateEffect` of a step that a person gave up | aborting | attend `late-effect` |
+ * | precommitting, committing | a read-only voter has prepared after all | same | attend `late-effect` |
  * | any with an item | late done, read-only | same, next or ended | clears the item, unless it is a contradiction |
  * | any with an item | item retried | same | command the next attempt, counting afresh |
- * | any with an item | item skipped | same, next or ended | the run ends `resolved` (`mixed` if it already is) |
+ * | any with an item | item skipped, of a later phase or a contradiction | same, next or ended | the run ends `resolved` (`mixed` if it already is) |
  * | any with an item | item resolved done | same, next or ended | counts as acknowledged |
  * | any with an item | item resolved refused | same, next or ended | ends `mixed` |
  * | any with an item | forced to the fate already implied | same | retries every open item |
@@ -56,7 +60,7 @@
  *  T2 `precommitting` only when every vote was yes or read-only; the decision is written down there, not at commit;
  *  T3 commit only after precommit was sent to all and was acknowledged by all, or its deadline is in the log;
  *  T4 a contradiction is never forgotten: the run ends `mixed` (or is killed), and only an operator settles the item;
- *  T5 what was once counted in `ran` or `item` is not counted again (M1).
+ *  T5 what was once counted in `ran` or `item` is not counted again (M1), except a late effect: each report of one is news.
  */
 import type { Machine } from './machine.ts';
 import { atomicCommit } from './two-phase-commit/engine.ts';

@@ -21,6 +21,8 @@
  * |          | undo retry, unknown, due       | next attempt by `undoRetry`; when the policy ends: attention       |
  * |          | undo refused, conflict, stale  | attention for that step, and the one before has its turn           |
  * |          | act done, after its undo       | noted while the undo is in flight; after its answer: undo again    |
+ * |          | late effect of an act          | undone again, as often as it is told; if a person has skipped that |
+ * |          |                                | undo: attention `late-effect`                                      |
  * |          | a late no, before its undo     | there is less to undo, or nothing                                  |
  * |          | execute done, after `release`  | attention `contradiction`: release leaves it, never both           |
  * | any      | item retried, skipped, resolved| the item goes on as the person says; a skip ends `resolved`        |

@@ -1,3 +1,4 @@
+import { isOpenPhase } from '../kernel/vocabulary.ts';
 import type { Bounds, CompiledPlan } from './compiled-plan.ts';
 import type { Timer } from './machine.ts';
 
@@ -12,9 +13,12 @@ export function boundsOf(plan: CompiledPlan, { kind, step, phase }: Timer): Boun
     case 'phase':
       return phase === undefined ? undefined : plan.deadlines[phase];
     case 'step': {
+      if (phase === undefined) return undefined;
+      // A step's own deadline bounds its acts; what closes them has the plan's alone.
+      if (!isOpenPhase(phase)) return plan.deadlines[phase];
       const index = step === undefined ? undefined : plan.indexOf.get(step);
       const own = index === undefined ? undefined : plan.steps[index]?.deadline;
-      return own ?? (phase === undefined ? undefined : plan.deadlines[phase]);
+      return own ?? plan.deadlines[phase];
     }
     case 'attempt':
     case 'backoff':

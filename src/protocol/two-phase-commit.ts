@@ -19,7 +19,10 @@
  * | committing, aborting | heuristic, terminated, conflict | same | attend: a contradiction, ends `mixed` |
  * | committing, aborting | phase or run deadline | same | attend each unanswered step; retries go on |
  * | aborting | late yes, abort in flight | aborting | noted: the next attempts carry the output |
- * | aborting | late yes, abort answered or not sent, or `lateEffect` | aborting | command abort (again) |
+ * | aborting | late yes, abort answered or not sent | aborting | command abort (again) |
+ * | aborting | `lateEffect` of done or unknown | aborting | command abort again, as often as it is told |
+ * | aborting | `lateEffect` of a step that a person gave up | aborting | attend `late-effect` |
+ * | committing | a read-only voter has prepared after all | same | attend `late-effect` |
  * | aborting | late heuristic or terminated that committed | aborting | attend: a contradiction |
  * | committing_one_phase | done, read-only | ended committed | decide commit |
  * | committing_one_phase | refused or exhausted, known not to have run | ended aborted | decide abort |
@@ -34,14 +37,14 @@
  * | all but ended | killed | ended killed | nothing is undone |
  * | any | all else | same | none: in the state already, impossible, or against what was commanded |
  *
- * Abort is commanded to every step but read-only voters and those known not to have run; a prepare still in flight gets
+ * Abort is commanded to every step but those known not to have run (read-only is one attempt's); a prepare still in flight gets
  * its abort at once. Once every step was answered while items are open, the caller is told (`attention`).
  *
  * Invariants:
  *  T1 never both commit and abort: `committing` and `aborting` are entered from `preparing` only, once;
  *  T2 `committing` only when every vote was yes or read-only;
  *  T3 a contradiction is never forgotten: the run ends `mixed` (or is killed), and only an operator settles the item;
- *  T4 what was once counted in `ran` or `item` is not counted again (M1).
+ *  T4 what was once counted in `ran` or `item` is not counted again (M1), except a late effect: each report of one is news.
  */
 import { startAct } from './act.ts';
 import type { Effect, Machine, Mark, RunFacts } from './machine.ts';
@@ -72,7 +75,7 @@ function startOnePhase(facts: RunFacts, mark: Mark): TwoPhaseCommitStep {
   const step = at(steps, 0);
   const act = startAct({ phase: 'commit-one-phase', mark, policy: step.retry });
   const vote: Vote = { status: 'waiting', act, ran: NO_ATTEMPTS };
-  const phaseDue = alarmOf(deadlines['commit-one-phase'] ?? deadlines.commit, mark);
+  const phaseDue = alarmOf(deadlines['commit-one-phase'], mark);
   const stepDue = stepAlarm(mark, step);
   const phaseAlarm = dueOf(stepDue) < dueOf(phaseDue) ? stepDue : phaseDue;
   const runAlarm = alarmOf(deadlines.run, mark);

@@ -7,6 +7,7 @@
  * | forward   | begun                          | prepare to all                                                    |
  * |           | prepare done by all            | execute to all; with a gate: its delay begins                     |
  * |           | prepare read-only              | that step has no further part; if all say so -> ended `completed` |
+ * |           |                                | (with `eventual`: once the gate, if there is one, is open)        |
  * |           | approved, gate due             | latched; opens the gate when all are prepared and both have come: |
  * |           |                                | verify to all                                                     |
  * |           | rejected                       | -> backward, `rejected`; also before the gate is reached          |
@@ -18,7 +19,7 @@
  * |           | cancel, run due                | -> backward, in whatever phase                                    |
  * | committed | begun by `eventual`            | told `completed`, scope `critical`; its child begins              |
  * |           | child done, read-only          | -> ended `completed`                                              |
- * |           | child retry, unknown, due      | next attempt after back-off; when the policy ends: attention      |
+ * |           | child retry, unknown           | next attempt after back-off; when the policy ends: attention      |
  * |           | child refused, conflict, stale | attention; nothing is undone                                      |
  * |           | cancel, run due                | nothing                                                           |
  * | backward  | act answered or due            | no further attempt, no further phase; undone when its turn comes  |
@@ -28,6 +29,8 @@
  * |           | undo retry, unknown, due       | next attempt by `undoRetry`; when the policy ends: attention      |
  * |           | undo refused, conflict, stale  | attention for that step, and the one before has its turn          |
  * |           | act done, after its undo       | noted while the undo is in flight; after its answer: undo again   |
+ * |           | late effect of an act          | undone again, as often as it is told; if a person has skipped tha |
+ * |           |                                | undo: attention `late-effect`                                     |
  * |           | a late no, before its undo     | there is less to undo, or nothing                                 |
  * |           | execute done, after `cancel`   | attention `contradiction`: cancel leaves it, never both           |
  * | any       | item retried, skipped, resolved| the item goes on as the person says; a skip ends `resolved`       |
@@ -67,8 +70,11 @@ function forward(turn: Turn, state: Forward): StagedState {
   const { shape, facts, mark } = turn;
   const { plan } = facts;
   if (allButRetriable(plan, state.steps)) {
-    const { steps } = state;
-    return { phase: 'committed', steps, deadline: undefined };
+    // All read-only: nothing is executed behind the gate, but the eventual part begins behind it.
+    const behind = plan.eventual === undefined ? state : atGate(plan, state, mark);
+    if (plan.eventual !== undefined && behind.gate !== undefined && behind.gate.status !== 'open')
+      return behind;
+    return { phase: 'committed', steps: state.steps, deadline: undefined };
   }
   const taking = atBarrier(plan, state.steps);
   const first = taking?.[0];

@@ -1,7 +1,7 @@
 /** The barrier in a KV bucket: compare-and-set around the handler. The effect itself is at least once. */
 import { PhasorError } from '../errors/phasor-error.ts';
 import { isOpenPhase } from '../kernel/vocabulary.ts';
-import type { Clock, Timeout } from '../ports/clock.ts';
+import type { Clock } from '../ports/clock.ts';
 import type { Passing } from '../ports/crash-points.ts';
 import type { Entry, KeyValue, Written } from '../ports/key-value.ts';
 import type { Logger } from '../ports/telemetry.ts';
@@ -13,21 +13,23 @@ import {
   type Reply,
   type Standing,
 } from './barrier.ts';
+import { decideEnd, endedReply, finishEnd, reported, withoutOutput } from './barrier-end.ts';
+import { lost, unrecorded } from './barrier-late.ts';
 import { decodeRecord, encodeRecord } from './barrier-record.ts';
 import {
   decide,
-  decideEnd,
-  endedReply,
   finish,
-  finishEnd,
   holdsDeadClaim,
   isOurs,
+  isOver,
   isPositive,
-  lost,
+  outputOf,
   qualify,
-  reported,
   type BarrierRecord,
 } from './barrier-table.ts';
+import { beginsItsStep, KnownRecords } from './known-records.ts';
+import { renewedWhile } from './claim-renewal.ts';
+import { StandingIndex } from './standing-index.ts';
 
 export interface KvBarrierOptions {
   readonly bucket: KeyValue;
@@ -79,24 +81,21 @@ const FIRST_LOOK_MS = 5;
 const MAX_LOOK_MS = 250;
 const QUESTION = new TextEncoder().encode('{"v":1}');
 const QUESTION_KEEP_MS = 60_000;
-/** The record keeps the output for a command that still comes; a report has one only with `done` (envelopes.ts). */
-function withoutOutput(reply: Reply): Reply {
-  const { output: _, ...rest } = reply;
-  return rest;
-}
-
 const NOTHING: Seen = { record: undefined, revision: undefined, writtenMs: 0, guessed: true };
 
 export class KvBarrier implements Barrier {
   readonly name = 'kv';
+  readonly #standing: StandingIndex;
   readonly #options: KvBarrierOptions;
-  readonly #known = new Map<string, { readonly record: BarrierRecord; readonly revision: number }>();
+  readonly #known: KnownRecords;
   #executions = 0;
   #questions = 0;
   #closed = false;
 
   constructor(options: KvBarrierOptions) {
     this.#options = options;
+    this.#known = new KnownRecords(options.maxKnown ?? 4_096);
+    this.#standing = new StandingIndex(options.bucket, options.logger);
   }
 
   /** Final writes that did not get through are given up: the report goes without them, as `lateEffect`. */
@@ -122,6 +121,15 @@ export class KvBarrier implements Barrier {
     const running = execution.run(output === undefined ? {} : { output });
     const raw = running instanceof Promise ? await this.#keepAlive(claimed, execution, running) : running;
     return this.#record(claimed, qualify(raw, mayHaveRun));
+  }
+
+  async recall(command: GuardedCommand): Promise<Reply | undefined> {
+    const { bucket, keepMs, leaseMs, server, owner } = this.#options;
+    const { record, writtenMs } = this.#see(await bucket.get(barrierKey(command)));
+    if (record?.phases[command.phase]?.status !== 'answered') return undefined;
+    const now = { serverMs: server.nowMs(), writtenMs, keepMs, by: owner, leaseMs };
+    const decision = decide(record, command, now);
+    return decision.type === 'answer' ? decision.reply : undefined;
   }
 
   /**
@@ -164,19 +172,26 @@ export class KvBarrier implements Barrier {
     const { record, revision } = this.#see(await bucket.get(key));
     if (record?.standing === undefined || record.phases[command.phase]?.status !== 'answered') return;
     const by = `${this.#options.owner}.${this.#executions}`;
-    await this.#write(key, encodeRecord(reported(record, by), command.phase), revision);
+    const written = await this.#write(key, encodeRecord(reported(record, by), command.phase), revision);
+    if (written.won) await this.#standing.drop(key);
   }
 
-  /** The record as it stands now, for who looks for steps to end. @throws {PhasorError} as a read may. */
+  /**
+   * The record as it stands now, for who looks for steps to end; one that can never stand again leaves their list.
+   *
+   * @throws {PhasorError} as a read may.
+   */
   async look(
     key: string,
   ): Promise<{ readonly record: BarrierRecord; readonly writtenMs: number } | undefined> {
     const { record, writtenMs } = this.#see(await this.#options.bucket.get(key));
+    if (record === undefined || isOver(record)) await this.#standing.drop(key);
     return record === undefined ? undefined : { record, writtenMs };
   }
 
-  keys(): Promise<readonly string[]> {
-    return this.#options.bucket.keys();
+  /** Keys of the records that may stand. @throws {PhasorError} as a read may. */
+  standing(): Promise<readonly string[]> {
+    return this.#standing.keys();
   }
 
   /**
@@ -241,6 +256,7 @@ export class KvBarrier implements Barrier {
         seen = this.#see(await bucket.get(key));
         continue;
       }
+      await this.#index(key, decision.record, record);
       const written = await this.#write(key, encodeRecord(decision.record, command.phase), revision);
       if (!written.won) {
         seen = this.#see(written.current);
@@ -252,43 +268,27 @@ export class KvBarrier implements Barrier {
     }
   }
 
-  /** Renews the claim while the handler runs, so that a slow one is not taken for a dead one. */
-  async #keepAlive(claim: Claim, execution: Execution, running: Promise<Reply>): Promise<Reply> {
+  #keepAlive(claim: Claim, execution: Execution, running: Promise<Reply>): Promise<Reply> {
     const { clock, leaseMs, logger } = this.#options;
-    let timer: Timeout | undefined;
-    let renewal: Promise<void> | undefined;
-    let over = false;
-    const renew = async (): Promise<void> => {
+    const { key, command, by } = claim;
+    const renew = async (): Promise<boolean> => {
       try {
-        const written = await this.#write(
-          claim.key,
-          encodeRecord(claim.record, claim.command.phase),
-          claim.revision,
-        );
-        const current = written.won ? undefined : this.#see(written.current);
-        if (written.won) claim.revision = written.revision;
-        // An earlier renewal was stored and its answer lost.
-        else if (current !== undefined && isOurs(current.record, claim.command, claim.by))
-          claim.revision = current.revision ?? claim.revision;
+        const written = await this.#write(key, encodeRecord(claim.record, command.phase), claim.revision);
+        if (written.won) {
+          claim.revision = written.revision;
+          return true;
+        }
+        const current = this.#see(written.current);
         // Lost: somebody took the claim over. The final write will lose too, and say what that means.
-        else over = true;
+        if (!isOurs(current.record, command, by)) return false;
+        // An earlier renewal was stored and its answer lost.
+        claim.revision = current.revision ?? claim.revision;
       } catch (err) {
-        logger.warn({ err, key: claim.key }, 'a barrier claim was not renewed');
+        logger.warn({ err, key }, 'a barrier claim was not renewed');
       }
-      schedule();
+      return true;
     };
-    const schedule = (): void => {
-      if (over || execution.abandoned) return;
-      timer = clock.after(leaseMs / 3, () => {
-        if (!over && !execution.abandoned) renewal = renew();
-      });
-    };
-    schedule();
-    const reply = await running;
-    over = true;
-    timer?.cancel();
-    await renewal;
-    return reply;
+    return renewedWhile(running, { clock, everyMs: leaseMs / 3, execution, renew });
   }
 
   /** The final write. It belongs to whoever holds the claim; losing it means that the claim was taken over. */
@@ -303,12 +303,14 @@ export class KvBarrier implements Barrier {
             ? finish(claim.record, command, { reply, by })
             : finishEnd(claim.record, standing, { reply, by });
         const value = encodeRecord(record, command.phase);
+        await this.#index(key, record, claim.record);
         const written = await this.#write(key, value, claim.revision);
         if (written.won) {
           this.#known.delete(key);
+          if (command.standing !== undefined && isOver(record)) void this.#standing.drop(key);
           // Only acts have a next phase worth remembering for.
           if (isOpenPhase(command.phase) && value.length <= MAX_KNOWN_BYTES)
-            this.#remember(key, { record, revision: written.revision });
+            this.#known.set(key, { record, revision: written.revision });
           return reply;
         }
         const current = this.#see(written.current);
@@ -340,6 +342,11 @@ export class KvBarrier implements Barrier {
     }
   }
 
+  /** Before `record` is written over `before`: what is about to stand is listed first (N1). */
+  async #index(key: string, record: BarrierRecord, before: BarrierRecord | undefined): Promise<void> {
+    if (record.standing !== undefined && before?.standing === undefined) await this.#standing.add(key);
+  }
+
   async #write(key: string, value: Uint8Array, revision: number | undefined): Promise<Written> {
     const { bucket, keepMs } = this.#options;
     return revision === undefined
@@ -362,20 +369,7 @@ export class KvBarrier implements Barrier {
   #remembered(key: string, command: GuardedCommand): Seen | undefined {
     const known = this.#known.get(key);
     if (known !== undefined) return { ...known, writtenMs: 0, guessed: true };
-    const { phase, pattern } = command;
-    const begins =
-      phase === 'prepare' ||
-      phase === 'reserve' ||
-      phase === 'commit-one-phase' ||
-      (phase === 'execute' && (pattern === 'saga' || pattern === 'eventual'));
-    return begins && command.attempt === 1 && !command.redelivered ? NOTHING : undefined;
-  }
-
-  #remember(key: string, known: { readonly record: BarrierRecord; readonly revision: number }): void {
-    this.#known.set(key, known);
-    if (this.#known.size <= (this.#options.maxKnown ?? 4_096)) return;
-    const oldest = this.#known.keys().next();
-    if (oldest.done !== true) this.#known.delete(oldest.value);
+    return beginsItsStep(command) ? NOTHING : undefined;
   }
 
   #pause(ms: number): Promise<void> {
@@ -389,12 +383,13 @@ export class KvBarrier implements Barrier {
 function claimedBefore(
   record: BarrierRecord,
   command: GuardedCommand,
-): { readonly type: 'run'; readonly mayHaveRun: boolean } {
+): Pick<Extract<Claimed, { readonly type: 'run' }>, 'type' | 'mayHaveRun' | 'output'> {
   const own = record.phases[command.phase];
   const dirty = own?.status === 'started' && own.dirty === true;
-  return { type: 'run', mayHaveRun: dirty || command.redelivered };
+  const output = outputOf(record);
+  return {
+    type: 'run',
+    mayHaveRun: dirty || command.redelivered,
+    ...(output === undefined ? {} : { output }),
+  };
 }
-
-/** The handler ran, the record does not say so. */
-const unrecorded = (reply: Reply): Reply =>
-  isPositive(reply) ? { ...reply, lateEffect: true } : qualify(reply, true);

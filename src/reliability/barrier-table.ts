@@ -8,37 +8,28 @@
  * | act      | an undo, in any state                                   | late: `refused`, nothing runs              |
  * | act      | a finish (precommit, commit, confirm) but no own answer | late: `refused`, nothing runs              |
  * | act      | nothing that stops it, `since` older than half the keep | `stale`, nothing runs                      |
+ * | act      | another act started, claim alive                        | waits for it; in the end `retry` busy      |
  * | act      | nothing, or only executions without an answer           | runs                                       |
  * | finish   | an undo, in any state                                   | `conflict`                                 |
  * | finish   | another phase started, claim alive                      | `retry` busy                               |
  * | finish   | nothing, `since` older than half the keep               | `stale`: it may have run long ago          |
  * | finish   | anything else, also nothing                             | runs: it was commanded because all voted   |
  * | undo     | a finish, a done commit-one-phase, another undo         | `conflict`                                 |
+ * | undo     | its answer to an attempt before the `redo` it says [3]  | runs again                                 |
  * | undo     | an act started, claim alive                             | `retry` busy                               |
  * | undo     | an act that may have run, or an own unfinished try      | runs                                       |
- * | undo     | none of these, and the command says `ran`               | runs                                       |
+ * | undo     | none of these, and the command says `ran` or `redo`     | runs                                       |
  * | undo     | acts that all left nothing behind                       | *empty*: a tombstone, the handler is spared |
  * | undo     | nothing, `since` younger than half the keep             | *empty*                                    |
  * | undo     | nothing, `since` older                                  | `stale`                                    |
  *
- * The participant's own end (3PC), from a record whose `standing` is older than it may wait (DESIGN §3):
- *
- * | the record of the step                                   | what happens                                          |
- * |----------------------------------------------------------|-------------------------------------------------------|
- * | stands nowhere, or has not waited long enough            | nothing                                               |
- * | prepare answered done, nothing heard since               | taken over: runs `abort`                              |
- * | precommit answered in any way, nothing heard since       | taken over: runs `commit`; it knows the decision      |
- * | its end started, claim alive                             | nothing: a fellow is at work, or the command came     |
- * | its end started, claim dead, or without an answer        | taken over again, after the wait                      |
- * | its end answered, not yet reported                       | reported again                                        |
- *
- * Its end is an abort or commit like any other: the same command is answered `done` from it, the opposite `conflict`. A
- * command that begins first (prepare again, precommit, commit, abort) takes the standing away.
+ * The participant's own end (3PC) has a table of its own: barrier-end.ts.
  *
  * [1] Not a `refused` or `retry` of an earlier attempt: it left nothing behind, and a new attempt asks anew. Not an undo
  * that a late act reopened: it must run again.
  * [2] A command that came twice (two coordinators, one restarted) must not count as a failed attempt while its twin is
  * at work.
+ * [3] Its act took effect after that answer, whether or not a record could be made of it (barrier-late.ts).
  *
  * Invariants:
  *  B1 every execution of a handler is in the record before it begins, and leaves an answer or `dirty`; a clean `retry`
@@ -67,7 +58,7 @@ export type PhaseEntry =
       readonly reply: Reply;
       /** An undo that spared the handler: the tombstone of an act that had not arrived. */
       readonly empty?: true;
-      /** An undo after which its act took effect all the same. */
+      /** An undo after which its act took effect all the same, or may have. */
       readonly reopened?: true;
     };
 
@@ -110,7 +101,10 @@ export type Decision =
 
 const POSITIVE: ReadonlySet<Answer> = new Set(['done', 'read-only', 'heuristic', 'terminated']);
 export const isPositive = (reply: Reply): boolean => POSITIVE.has(reply.answer);
-const isFinish = (phase: Phase): boolean => !isOpenPhase(phase) && !isUndoPhase(phase);
+export const isFinish = (phase: Phase): boolean => !isOpenPhase(phase) && !isUndoPhase(phase);
+
+/** Says of one execution that it left nothing behind. */
+const SPEAKS_FOR_ITSELF: ReadonlySet<Answer> = new Set(['refused', 'retry', 'read-only']);
 
 /** Half of a record's life: beyond it a missing record proves nothing. */
 export const isTooOld = (command: GuardedCommand, now: Pick<BarrierNow, 'serverMs' | 'keepMs'>): boolean =>
@@ -124,8 +118,7 @@ export const staleReply: Reply = {
 
 /** Adds what this execution cannot rule out (DESIGN §3). */
 export function qualify(reply: Reply, mayHaveRun: boolean): Reply {
-  if (!mayHaveRun || (reply.answer !== 'refused' && reply.answer !== 'retry')) return reply;
-  return { ...reply, mayHaveRun: true };
+  return mayHaveRun && SPEAKS_FOR_ITSELF.has(reply.answer) ? { ...reply, mayHaveRun: true } : reply;
 }
 
 export function decide(
@@ -140,7 +133,10 @@ export function decide(
     const known = fromRecord(own, command, now);
     if (known !== undefined) return known;
     if (holds(record, isFinish)) return late(own, command, 'its step was finished before');
-    return isTooOld(command, now) ? answer(staleReply) : run(record, command, now);
+    if (isTooOld(command, now)) return answer(staleReply);
+    // An earlier attempt's late effect let the run go on while the next attempt is still at work.
+    if (entries(record).some(([, entry]) => isAlive(entry, now))) return { type: 'wait', reply: busyReply };
+    return run(record, command, now);
   }
   if (holds(record, isUndoPhase)) return conflict('the step holds an undo');
   const known = fromRecord(own, command, now);
@@ -163,7 +159,12 @@ function decideUndo(record: BarrierRecord | undefined, command: GuardedCommand, 
   if (known !== undefined) return known;
   const acts = entries(record).filter(([phase]) => isOpenPhase(phase));
   if (acts.some(([, entry]) => isAlive(entry, now))) return busy;
-  if (own !== undefined || command.ran || acts.some(([, entry]) => mayHaveRun(entry)))
+  if (
+    own !== undefined ||
+    command.ran ||
+    command.redo !== undefined ||
+    acts.some(([, entry]) => mayHaveRun(entry))
+  )
     return run(record, command, now);
   if (acts.length === 0 && isTooOld(command, now)) return answer(staleReply);
   return bury(record, command, now);
@@ -183,99 +184,36 @@ export function finish(
       ? { status: 'answered', attempt: command.attempt, reply }
       : { status: 'idle', dirty: true };
   const phases = { ...record.phases, [command.phase]: entry };
-  const standing = standingAfter(command, reply);
+  const standing = standingAfter(record, command, reply);
   return standing === undefined ? { v: 1, by, phases } : { v: 1, by, phases, standing };
 }
 
 /** A vote other than yes holds nothing. Whoever heard of precommit knows the decision, whatever its handler said. */
-function standingAfter({ phase, standing }: GuardedCommand, reply: Reply): Standing | undefined {
-  if (standing === undefined) return undefined;
-  const stands = phase === 'precommit' || (phase === 'prepare' && reply.answer === 'done');
-  return stands ? { phase, ...standing } : undefined;
+function standingAfter(record: BarrierRecord, command: GuardedCommand, reply: Reply): Standing | undefined {
+  const { phase, standing } = command;
+  if (standing === undefined || phase !== 'prepare') return precommitted(record, command);
+  return reply.answer === 'done' ? { phase, ...standing } : undefined;
 }
 
-export type OwnEnd =
-  | { readonly type: 'none' }
-  /** Ended, and perhaps not reported. */
-  | { readonly type: 'ended'; readonly standing: Standing; readonly reply: Reply }
-  /** Run the handler of `phase` once `record` is stored. */
-  | {
-      readonly type: 'run';
-      readonly standing: Standing;
-      readonly phase: 'abort' | 'commit';
-      readonly record: BarrierRecord;
-      readonly output: Json | undefined;
-    };
-
-const NO_END: OwnEnd = { type: 'none' };
-export const endOf = ({ phase }: Standing): 'abort' | 'commit' => (phase === 'prepare' ? 'abort' : 'commit');
-
-/** What the participant does on its own about a step that it has heard no more of (3PC). */
-export function decideEnd(record: BarrierRecord, now: BarrierNow): OwnEnd {
-  const { standing } = record;
-  if (standing === undefined) return NO_END;
-  const phase = endOf(standing);
-  const own = record.phases[phase];
-  if (own?.status === 'answered') return { type: 'ended', standing, reply: own.reply };
-  if (own?.status === 'started' ? isAlive(own, now) : now.serverMs - now.writtenMs < standing.waitMs)
-    return NO_END;
-  if (standing.phase === 'prepare' && holds(record, isFinish)) return NO_END;
-  const claim = claimed(record, { phase, attempt: 1 }, now);
-  return { type: 'run', standing, phase, record: { ...claim.record, standing }, output: claim.output };
+/** Its worker may die before it answers: the step stands from the claim on, until its commit begins. */
+function precommitted(
+  record: BarrierRecord | undefined,
+  { phase, standing }: Pick<GuardedCommand, 'phase' | 'standing'>,
+): Standing | undefined {
+  if (standing === undefined || phase !== 'precommit') return undefined;
+  return record?.phases.commit === undefined ? { phase, ...standing } : undefined;
 }
 
-/** The record after its own end ran. An end without an effect is tried again after the wait. */
-export function finishEnd(
-  record: BarrierRecord,
-  standing: Standing,
-  { reply, by }: { readonly reply: Reply; readonly by: string },
-): BarrierRecord {
-  const phase = endOf(standing);
-  const entry: PhaseEntry = isPositive(reply)
-    ? { status: 'answered', attempt: 1, reply: endedReply(standing, reply) }
-    : { status: 'idle', dirty: true };
-  return { v: 1, by, phases: { ...record.phases, [phase]: entry }, standing };
-}
+/** Whether the record can never stand again, whatever still comes. */
+export const isOver = ({ standing, phases }: BarrierRecord): boolean =>
+  standing === undefined && (phases.commit !== undefined || phases.abort !== undefined);
 
-export function endedReply({ phase }: Standing, reply: Reply): Reply {
-  if (reply.answer === 'heuristic') return reply;
-  const result = phase === 'prepare' ? 'aborted' : 'committed';
-  return { answer: 'terminated', result, ...(reply.output === undefined ? {} : { output: reply.output }) };
-}
-
-/** The record once its own end was reported. */
-export function reported({ phases }: BarrierRecord, by: string): BarrierRecord {
-  return { v: 1, by, phases };
-}
-
-export interface Lost {
-  readonly reply: Reply;
-  /** To be stored: the undo that was answered before the effect must run again. */
-  readonly record?: BarrierRecord;
-}
-
-/**
- * An execution of ours ended, but its claim had been taken over: `current` is what stands there instead. The reply
- * `done` of an act says `lateEffect`, except where the one that took over answered the same and nothing undid it.
- */
-export function lost(
-  current: BarrierRecord | undefined,
-  command: GuardedCommand,
-  { reply, by }: { readonly reply: Reply; readonly by: string },
-): Lost {
-  if (!isPositive(reply)) return { reply: qualify(reply, true) };
-  const own = current?.phases[command.phase];
-  const undone = isOpenPhase(command.phase) && holds(current, isUndoPhase);
-  if (!undone && own?.status === 'answered' && own.reply.answer === reply.answer) return { reply: own.reply };
-  const flagged: Reply = { ...reply, lateEffect: true };
-  if (!undone || current === undefined) return { reply: flagged };
-  const phases = Object.fromEntries(
-    entries(current).map(([phase, entry]) => [
-      phase,
-      isUndoPhase(phase) && entry.status === 'answered' ? { ...entry, reopened: true as const } : entry,
-    ]),
-  );
-  return { reply: flagged, record: { v: 1, by, phases } };
+/** The step's last output that it holds. */
+export function outputOf(record: BarrierRecord): Json | undefined {
+  let output: Json | undefined;
+  for (const [, entry] of entries(record))
+    if (entry.status === 'answered') output = entry.reply.output ?? output;
+  return output;
 }
 
 /** Our claim with its life begun anew, or undefined when it is not ours any more. */
@@ -291,10 +229,16 @@ function fromRecord(
 ): Decision | undefined {
   if (own === undefined || own.status === 'idle') return undefined;
   if (own.status === 'started') return isAlive(own, now) ? { type: 'wait', reply: busyReply } : undefined;
-  if (own.reopened === true) return undefined;
+  if (own.reopened === true || isOutdated(own, command)) return undefined;
   if (leftNothing(own.reply) && own.attempt < command.attempt) return undefined;
   return answer(own.reply.answer === 'terminated' ? asCommanded(own.reply) : own.reply);
 }
+
+/** An own end (3PC) has no attempt of the coordinator's. */
+const isOutdated = (
+  { attempt, reply }: Extract<PhaseEntry, { readonly status: 'answered' }>,
+  { redo }: GuardedCommand,
+): boolean => redo !== undefined && (attempt < redo || reply.answer === 'terminated');
 
 /** It has done on its own what is commanded now. */
 const asCommanded = ({ output }: Reply): Reply => ({
@@ -313,9 +257,9 @@ function run(record: BarrierRecord | undefined, command: GuardedCommand, now: Ba
   };
 }
 
-function claimed(
+export function claimed(
   record: BarrierRecord | undefined,
-  command: Pick<GuardedCommand, 'phase' | 'attempt'>,
+  command: Pick<GuardedCommand, 'phase' | 'attempt' | 'standing'>,
   now: BarrierNow,
 ): { readonly record: BarrierRecord; readonly dirty: boolean; readonly output: Json | undefined } {
   const phases: Partial<Record<Phase, PhaseEntry>> = {};
@@ -335,7 +279,9 @@ function claimed(
     leaseMs: now.leaseMs,
     ...(dirty ? { dirty: true } : {}),
   };
-  return { record: { v: 1, by: now.by, phases }, dirty, output };
+  const standing = precommitted(record, command);
+  const claim: BarrierRecord = { v: 1, by: now.by, phases, ...(standing === undefined ? {} : { standing }) };
+  return { record: claim, dirty, output };
 }
 
 function bury(record: BarrierRecord | undefined, command: GuardedCommand, now: BarrierNow): Decision {
@@ -353,15 +299,15 @@ function mayHaveRun(entry: PhaseEntry): boolean {
     case 'idle':
       return true;
     case 'answered':
-      if (entry.empty === true || entry.reply.answer === 'read-only') return false;
-      return !leftNothing(entry.reply) || entry.reply.mayHaveRun === true;
+      if (entry.empty === true) return false;
+      return !SPEAKS_FOR_ITSELF.has(entry.reply.answer) || entry.reply.mayHaveRun === true;
   }
 }
 
 const leftNothing = ({ answer }: Reply): boolean => answer === 'refused' || answer === 'retry';
 
 /** Never true too long: `serverMs` is behind the server at most, so a claim is only ever held for longer. */
-const isAlive = (entry: PhaseEntry, now: BarrierNow): boolean =>
+export const isAlive = (entry: PhaseEntry, now: BarrierNow): boolean =>
   entry.status === 'started' && entry.by !== now.by && now.serverMs - now.writtenMs <= entry.leaseMs;
 
 /** Whether a decision by `now` would take over from an execution whose claim it takes for dead. */
@@ -370,9 +316,9 @@ export const holdsDeadClaim = (record: BarrierRecord | undefined, now: BarrierNo
     ([, entry]) => entry.status === 'started' && entry.by !== now.by && !isAlive(entry, now),
   );
 
-const entries = (record: BarrierRecord | undefined): [Phase, PhaseEntry][] =>
+export const entries = (record: BarrierRecord | undefined): [Phase, PhaseEntry][] =>
   Object.entries(record?.phases ?? {}) as [Phase, PhaseEntry][];
-const holds = (record: BarrierRecord | undefined, is: (phase: Phase) => boolean): boolean =>
+export const holds = (record: BarrierRecord | undefined, is: (phase: Phase) => boolean): boolean =>
   entries(record).some(([phase]) => is(phase));
 
 const answer = (reply: Reply): Decision => ({ type: 'answer', reply });

@@ -24,6 +24,8 @@ export interface GuardedCommand {
   readonly since: number;
   /** Undos: the act is known to have run. */
   readonly ran: boolean;
+  /** Undos: what attempts before this one answered does not count. */
+  readonly redo?: number | undefined;
   /** Delivered before: an earlier execution of this command may have left something. */
   readonly redelivered: boolean;
   /** 3PC, prepare and precommit: what the participant needs to end the step on its own later. */
@@ -65,6 +67,13 @@ export interface Barrier {
    * barrier cannot prove that earlier executions left nothing behind, and `lateEffect` where the effect came too late.
    */
   guard(command: GuardedCommand, execution: Execution): Reply | Promise<Reply>;
+  /**
+   * What `guard` would answer because the record holds the phase's answer; undefined: it holds none that counts. Runs
+   * and writes nothing.
+   *
+   * @throws {PhasorError} what a read may meet.
+   */
+  recall(command: GuardedCommand): Promise<Reply | undefined>;
 }
 
 /** One record per run and step. */

@@ -33,7 +33,7 @@ export interface SubscriptionManagerOptions {
   readonly maxSubscriptions?: number;
 }
 
-const DEFAULT_TTL_MS = 300_000;
+export const DEFAULT_TTL_MS = 300_000;
 const DEFAULT_MAX_SUBSCRIPTIONS = 20_000;
 
 class Held implements Lease {

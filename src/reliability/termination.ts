@@ -1,6 +1,7 @@
 /**
  * 3PC: a participant's own end of steps whose coordinator is silent (DESIGN §3): abort from prepared, commit from
- * precommitted. It looks through the barrier's records, so it also ends what fellow workers that have died had answered.
+ * precommitted. It looks through the records that stand (standing-index.ts), so it also ends what fellow workers that have died had
+ * answered.
  *
  * Invariants:
  *  E1 nothing is ended before this participant has taken in everything that its subjects held after the time had run
@@ -20,11 +21,11 @@ import type { CommandEnvelope } from '../protocol/envelopes.ts';
 import { parseCommand } from '../protocol/guards.ts';
 import { barrierKey, type Standing } from './barrier.ts';
 import type { KvBarrier } from './barrier-kv.ts';
-import { endOf, type BarrierRecord } from './barrier-table.ts';
+import { endOf } from './barrier-end.ts';
 
 export interface TerminationOptions {
   readonly stream: string;
-  readonly barrier: Pick<KvBarrier, 'keys' | 'look'>;
+  readonly barrier: Pick<KvBarrier, 'standing' | 'look'>;
   readonly log: Pick<Log, 'get'>;
   readonly clock: Clock;
   /** Server time, never ahead of it. */
@@ -45,22 +46,29 @@ export interface TerminationOptions {
 
 interface Due {
   readonly key: string;
-  readonly standing: Standing;
+  /** Where the command stands that it answered. */
+  readonly at: Position;
 }
 
-const KEY_PREFIX = '3pc.';
-/** Records read in one look; the next look goes on where this one stopped. */
-const MAX_READS = 1_024;
-/** Keys remembered as ended, so that a look reads only what may still stand. */
-const MAX_SETTLED = 65_536;
+interface Waiting {
+  readonly at: Position;
+  readonly targets: readonly number[];
+}
+
+/** Records read at a time. */
+const BATCH = 256;
+/** Keys remembered as impossible to end, so that each is logged once. */
+const MAX_HOPELESS = 65_536;
 const POLL_MS = 250;
 
 export class Termination {
   readonly #options: TerminationOptions;
-  readonly #settled = new Set<string>();
-  #next = '';
+  readonly #hopeless = new Set<string>();
+  /** Due, and not ended yet: each with what its participant must have taken in first, by consumer. */
+  #waiting = new Map<string, Waiting>();
+  /** Until then a key is not read again: what stands only ever waits for longer, or for a dead fellow's lease at most. */
+  #notBefore = new Map<string, number>();
   #timer: Timeout | undefined;
-  #wake: (() => void) | undefined;
   #working: Promise<void> = Promise.resolve();
   #closed = false;
 
@@ -76,89 +84,101 @@ export class Termination {
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
-    this.#wake?.();
     await this.#working;
   }
 
-  #later(): void {
+  /** `leftMs`: until it looks again; while steps wait for the ack floor it asks for that in between. */
+  #later(leftMs = this.#options.scanMs): void {
     if (this.#closed) return;
-    this.#timer = this.#options.clock.after(this.#options.scanMs, () => {
-      this.#working = this.#look().catch((err: unknown) => {
+    const waitMs = this.#waiting.size === 0 ? leftMs : Math.min(leftMs, POLL_MS);
+    const isLook = waitMs === leftMs;
+    this.#timer = this.#options.clock.after(waitMs, () => {
+      this.#working = (isLook ? this.#look() : this.#endWaiting()).catch((err: unknown) => {
         this.#options.logger.warn({ err }, 'could not look for steps without a coordinator');
       });
-      void this.#working.then(() => this.#later());
+      void this.#working.then(() => this.#later(isLook ? undefined : leftMs - waitMs));
     });
   }
 
+  /** Costs what stands, whatever else the bucket holds. */
   async #look(): Promise<void> {
-    const due = await this.#due();
-    if (due.length === 0 || !(await this.#caughtUp())) return;
-    for (const { key, standing } of due) {
-      if (this.#closed) return;
-      const command = await this.#answered(key, standing.at);
-      if (command !== undefined) await this.#options.end(command, endOf(standing));
-    }
-  }
-
-  /** What stands for longer than it may wait, by an estimate: the barrier asks for the time before it acts. */
-  async #due(): Promise<readonly Due[]> {
-    const { barrier, server, logger } = this.#options;
-    const keys = (await barrier.keys()).filter(
-      (key) => key.startsWith(KEY_PREFIX) && !this.#settled.has(key),
-    );
+    const nowMs = this.#options.server.nowMs();
+    const keys = await this.#options.barrier.standing();
+    const notBefore = new Map<string, number>();
     const due: Due[] = [];
-    for (const key of this.#turn(keys)) {
-      if (this.#closed) break;
-      try {
-        const found = await barrier.look(key);
-        const standing = found?.record.standing;
-        if (found !== undefined && standing !== undefined) {
-          const own = found.record.phases[endOf(standing)];
-          const waitsMs = own?.status === 'started' ? own.leaseMs : standing.waitMs;
-          const over = own?.status === 'answered' || server.nowMs() - found.writtenMs >= waitsMs;
-          if (over) due.push({ key, standing });
-        } else if (found !== undefined && isOver(found.record)) this.#settle(key);
-      } catch (err) {
-        if (!PhasorError.is(err, 'BARRIER_RECORD_INVALID')) throw err;
-        this.#settle(key);
-        logger.error({ err, key }, 'a step cannot be ended without its record');
-      }
+    const read = async (key: string): Promise<void> => {
+      const found = await this.#read(key);
+      if (found === undefined || this.#closed) return;
+      if (found.dueMs <= nowMs) due.push({ key, at: found.standing.at });
+      else notBefore.set(key, found.dueMs);
+    };
+    const open: string[] = [];
+    for (const key of keys) {
+      const dueMs = this.#notBefore.get(key);
+      if (dueMs !== undefined && dueMs > nowMs) notBefore.set(key, dueMs);
+      else if (!this.#hopeless.has(key)) open.push(key);
     }
-    return due;
+    for (let from = 0; from < open.length && !this.#closed; from += BATCH)
+      await Promise.all(open.slice(from, from + BATCH).map(read));
+    this.#notBefore = notBefore;
+    await this.#wait(due);
+    await this.#endWaiting();
   }
 
-  /** A bounded number of them; every key has its turn. */
-  #turn(keys: string[]): readonly string[] {
-    if (keys.length <= MAX_READS) return keys;
-    keys.sort();
-    const from = Math.max(
-      0,
-      keys.findIndex((key) => key >= this.#next),
-    );
-    const turn = [...keys.slice(from), ...keys.slice(0, from)].slice(0, MAX_READS);
-    this.#next = keys[(from + MAX_READS) % keys.length] ?? '';
-    return turn;
+  /** What stands there, and when it is due by an estimate: the barrier asks for the time before it acts. */
+  async #read(key: string): Promise<{ readonly standing: Standing; readonly dueMs: number } | undefined> {
+    try {
+      const found = await this.#options.barrier.look(key);
+      const standing = found?.record.standing;
+      if (found === undefined || standing === undefined) return undefined;
+      const own = found.record.phases[endOf(standing)];
+      if (own?.status === 'answered') return { standing, dueMs: 0 };
+      const waitsMs = own?.status === 'started' ? own.leaseMs : standing.waitMs;
+      return { standing, dueMs: found.writtenMs + waitsMs };
+    } catch (err) {
+      if (!PhasorError.is(err, 'BARRIER_RECORD_INVALID')) throw err;
+      this.#giveUp(key);
+      this.#options.logger.error({ err, key }, 'a step cannot be ended without its record');
+      return undefined;
+    }
   }
 
-  #settle(key: string): void {
-    if (this.#settled.size >= MAX_SETTLED) this.#settled.clear();
-    this.#settled.add(key);
+  #giveUp(key: string): void {
+    if (this.#hopeless.size >= MAX_HOPELESS) this.#hopeless.clear();
+    this.#hopeless.add(key);
   }
 
-  /** E1. False: closed meanwhile. */
-  async #caughtUp(): Promise<boolean> {
+  /** E1: what was found due only now waits for all that its subjects hold now; the others for what they held then. */
+  async #wait(due: readonly Due[]): Promise<void> {
+    const waiting = new Map<string, Waiting>();
+    const isNew = ({ key, at }: Due): boolean => this.#waiting.get(key)?.at !== at;
+    const targets = due.some(isNew) ? (await this.#progress()).map(({ lastSeq }) => lastSeq) : [];
+    for (const each of due) {
+      const known = isNew(each) ? undefined : this.#waiting.get(each.key);
+      waiting.set(each.key, known ?? { at: each.at, targets });
+    }
+    this.#waiting = waiting;
+  }
+
+  #progress(): Promise<readonly WorkProgress[]> {
     const { consumers, stream, progress } = this.#options;
-    for (const consumer of consumers) {
-      let target: number | undefined;
-      for (;;) {
-        if (this.#closed) return false;
-        const { lastSeq, ackFloor } = await progress({ stream, ...consumer });
-        target ??= lastSeq;
-        if (ackFloor >= target) break;
-        await this.#pause();
-      }
+    return Promise.all(consumers.map((consumer) => progress({ stream, ...consumer })));
+  }
+
+  /** Ends what waits for nothing more; a floor that is stuck holds up only what became due behind it. */
+  async #endWaiting(): Promise<void> {
+    if (this.#waiting.size === 0) return;
+    const floors = (await this.#progress()).map(({ ackFloor }) => ackFloor);
+    for (const [key, { at, targets }] of [...this.#waiting]) {
+      if (this.#closed) return;
+      if (!targets.every((target, index) => (floors[index] ?? 0) >= target)) continue;
+      this.#waiting.delete(key);
+      const found = await this.#read(key);
+      // Something was heard while it waited: then it stands anew, or not at all.
+      if (found?.standing.at !== at) continue;
+      const command = await this.#answered(key, at);
+      if (command !== undefined) await this.#options.end(command, endOf(found.standing));
     }
-    return true;
   }
 
   /** The command whose answer the record holds: it says what an end needs. */
@@ -171,28 +191,10 @@ export class Termination {
       const parsed = parseCommand(body.envelopes[index], message.data.length);
       if (parsed.ok && keyOf(parsed.envelope) === key) return parsed.envelope;
     }
-    this.#settle(key);
+    this.#giveUp(key);
     logger.error({ key, at }, 'a step cannot be ended: the stream does not hold its command');
     return undefined;
-  }
-
-  #pause(): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = this.#options.clock.after(POLL_MS, resolve);
-      this.#wake = () => {
-        timer.cancel();
-        resolve();
-      };
-    });
   }
 }
 
 const keyOf = ({ tx, run, step }: CommandEnvelope): string => barrierKey({ pattern: '3pc', tx, run, step });
-
-/** Nothing will ever stand there again. */
-function isOver({ phases }: BarrierRecord): boolean {
-  const { prepare, abort, commit } = phases;
-  if (abort !== undefined || commit !== undefined) return true;
-  return prepare?.status === 'answered' && OVER.has(prepare.reply.answer);
-}
-const OVER: ReadonlySet<string> = new Set(['refused', 'read-only']);

@@ -155,7 +155,10 @@ class Auditor implements FoldSink {
   read(message: LogMessage): void {
     this.#lastMs = message.timeMs;
     readInputs(message, shaOf(message.data), {
-      onInput: (input) => this.#foldOf(input.address.shard).fold(input),
+      onInput: (input) => {
+        this.#foldOf(input.address.shard).fold(input);
+        this.#ignored(input);
+      },
       onUnreadable: ({ index, problem }) =>
         this.#options.onProblem?.({
           position: position(message.seq, index ?? 0),
@@ -193,13 +196,27 @@ class Auditor implements FoldSink {
     notebook.events.push(storyEvent(input));
   }
 
+  /** What a person or a caller wished, and the run did not heed: whoever sent it looks for it here. */
+  #ignored(input: FoldInput): void {
+    const { kind } = input.address;
+    if (kind !== 'signal' && kind !== 'cancel') return;
+    const events = this.#notebooks.get((input.envelope as { readonly run: RunId }).run)?.events;
+    const event = storyEvent(input);
+    // An input that counted is a line of the story, with what it implied after it.
+    if (events === undefined || events.some(({ at, what }) => at === event.at && what === kind)) return;
+    events.push({
+      ...event,
+      detail: ['ignored', event.detail].filter((part) => part !== undefined).join(': '),
+    });
+  }
+
   command(run: RunRecord, command: CommandEffect): void {
-    const { step, participant, phase, attempt, cause, child } = command;
+    const { step, participant, phase, attempt, cause, child, begun } = command;
     const event = { at: cause.at, timeMs: cause.time, what: 'command', who: 'coordinator' } as const;
     const to =
       child === undefined
         ? { participant }
-        : { detail: `begins ${child.pattern} ${childTx({ ...run.facts, step, phase })}` };
+        : { detail: `begins ${child.pattern} ${childTx({ ...run.facts, step, phase }, begun?.from)}` };
     this.#notebooks.get(run.facts.run)?.events.push({ ...event, step, phase, attempt, ...to });
   }
 

@@ -2,7 +2,8 @@
  * Children (DESIGN §3): a command that is the begin of another transaction, and the report that its end is.
  *
  * Invariants:
- *  H1 every begin of one act of one parent names the same transaction, as an own id: it runs once (Rule 7);
+ *  H1 every begin of one act of one parent names the same transaction, as an own id: it runs once (Rule 7). Only after
+ *     the log holds the report that it ended and left nothing does the next attempt name another (ADR 3);
  *  H2 a child leaves memory only after every begin of it known by then has its report in its parent's log: its outcome
  *     note follows them. A begin judged later is answered from the outcome key, which is older than that note;
  *  H3 both ways are inputs without `Nats-*` headers, and idempotent.
@@ -23,6 +24,7 @@ import type { Pattern, Status } from '../kernel/vocabulary.ts';
 import type { World } from '../ports/world.ts';
 import { boundedCode, cutText } from '../protocol/bounded.ts';
 import type { BeginEnvelope, CancelEnvelope, Plan, ReportEnvelope } from '../protocol/envelopes.ts';
+import { gateNames } from '../protocol/plan-children.ts';
 import { isJsonWithin } from '../protocol/json-guards.ts';
 import { MAX_MESSAGE_CHARS, MAX_OUTPUT_BYTES } from '../protocol/limits.ts';
 import type { CommandEffect, OutcomeBody } from '../protocol/machine.ts';
@@ -33,15 +35,14 @@ import type { Fate, OutcomeKeys } from './outcome-keys.ts';
 const LOOK_AGAIN_MS = 1_000;
 const ID_DIGITS = 32;
 
-/** The id of the child that stands for an act, whichever attempt begins it: 128 bits of a SHA-256, as hex digits. */
-export function childTx({
-  pattern,
-  tx,
-  run,
-  step,
-  phase,
-}: Omit<ParentRef, 'attempt' | 'cause' | 'since'>): string {
-  const text = JSON.stringify([pattern, tx, run, step, phase]);
+/**
+ * The id of the child that stands for an act, whichever attempt begins it again: 128 bits of a SHA-256, as hex digits.
+ *
+ * @param from the first attempt that begins this one. Left out: it is the act's first child.
+ */
+export function childTx(act: Omit<ParentRef, 'attempt' | 'cause' | 'since'>, from?: number): string {
+  const { pattern, tx, run, step, phase } = act;
+  const text = JSON.stringify([pattern, tx, run, step, phase, ...(from === undefined ? [] : [from])]);
   return createHash('sha256').update(text).digest('hex').slice(0, ID_DIGITS);
 }
 
@@ -77,12 +78,17 @@ const ANSWERS: Readonly<Record<Status, Answer>> = {
 const answerOf = ({ status, code }: Pick<OutcomeBody, 'status' | 'code'>): Answer =>
   status === 'refused' && code === 'stale' ? { answer: 'stale' } : ANSWERS[status];
 
+/** An undo must get done: a child that turned back is tried again, by another, as often as `undoRetry` says. */
+const RETRIED: ReadonlySet<Status> = new Set(['aborted', 'compensated']);
+const answerFor = ({ phase }: ParentRef, outcome: Pick<OutcomeBody, 'status' | 'code'>): Answer =>
+  phase === 'compensate' && RETRIED.has(outcome.status) ? { answer: 'retry' } : answerOf(outcome);
+
 /** The report of a child, as its parent's log gets it. */
 export function childReport(parent: ParentRef, child: EndedChild): ReportEnvelope {
   const { tx, run, step, phase, attempt, cause } = parent;
   const { status, code, message } = child.outcome;
   const named = { v: 1 as const, tx, run, step, phase, attempt, cause };
-  const answer = answerOf(child.outcome);
+  const answer = answerFor(parent, child.outcome);
   if (answer.answer === 'done') return { ...named, ...answer, output: outputOf(child) };
   const why = `${child.pattern} ${child.tx} ended ${status}${message === undefined ? '' : `: ${message}`}`;
   return {
@@ -114,7 +120,7 @@ const leftNothing = (outcome: Pick<OutcomeBody, 'status' | 'code'>): boolean => 
   return answer === 'refused' && mayHaveRun !== true;
 };
 
-/** The child that stands for the act of a step. */
+/** The child that stands for the act of a step: its first, for an act that is undone has no second (ADR 3). */
 function undoneChild({ facts }: RunRecord, step: string): { readonly pattern: Pattern; readonly tx: string } {
   const { pattern, tx, run, plan } = facts;
   const child = plan.steps[plan.indexOf.get(step) ?? -1]?.child;
@@ -129,13 +135,14 @@ const isWanted = (run: RunRecord, { step, phase, attempt }: CommandEffect): bool
     .outstanding(run.facts, run.state)
     .some((command) => command.step === step && command.phase === phase && command.attempt === attempt);
 
-/** Gates of the child open to whoever may signal the parent by that name (default: who began it). */
-function allowOf(run: RunRecord, { gate }: Plan): BeginEnvelope['allow'] {
-  const name = gate?.signal;
-  if (name === undefined) return undefined;
+/** Gates of the child, and of its children, open to whoever may signal the parent by that name (default: who began it). */
+function allowOf(run: RunRecord, plan: Plan): BeginEnvelope['allow'] {
+  const names = gateNames(plan);
+  if (names.length === 0) return undefined;
   const named = run.begin.allow?.signal ?? {};
-  const senders = (Object.hasOwn(named, name) ? named[name] : undefined) ?? [run.sender];
-  return { signal: { [name]: senders } };
+  const senders = (name: string) => (Object.hasOwn(named, name) ? named[name] : undefined) ?? [run.sender];
+  // fromEntries makes own properties only, also of a gate named __proto__.
+  return { signal: Object.fromEntries(names.map((name) => [name, senders(name)])) };
 }
 
 export interface ChildrenOptions {
@@ -237,16 +244,17 @@ export class Children {
   }
 
   #begin(run: RunRecord, command: CommandEffect, shards: number): void {
-    const { child, step, phase, attempt, cause, since } = command;
+    const { child, step, phase, attempt, cause, begun } = command;
     invariant(child !== undefined, 'only a command with a child begins one');
     const { pattern, tx, run: id } = run.facts;
-    const act = { step, phase, attempt, cause: { at: cause.at, time: cause.time }, since };
-    const parent: ParentRef = { pattern, tx, run: id, ...act };
+    const act = { step, phase, attempt, cause: { at: cause.at, time: cause.time } };
+    const since = begun?.since ?? command.since;
+    const parent: ParentRef = { pattern, tx, run: id, ...act, since };
     const { meta } = run.begin;
     const allow = allowOf(run, child.plan);
     const begin: BeginEnvelope = {
       v: 1,
-      tx: childTx(parent),
+      tx: childTx(parent, begun?.from),
       id: 'own',
       shards,
       plan: child.plan,

@@ -21,7 +21,7 @@ const named = (run: RunRecord): { v: 1; tx: string; run: RunId } => ({
 });
 
 export function commandText(run: RunRecord, command: CommandEffect, shard: number): string {
-  const { step, phase, attempt, action, cause, since, due, input, output, ran, alone } = command;
+  const { step, phase, attempt, action, cause, since, due, input, output, ran, redo, alone } = command;
   const { meta, reply } = run.begin;
   let text =
     `${opening(run)},"step":"${step}","phase":"${phase}","attempt":${attempt},"shard":${shard},"action":"${action}"` +
@@ -30,6 +30,7 @@ export function commandText(run: RunRecord, command: CommandEffect, shard: numbe
   if (input !== undefined) text += `,"input":${JSON.stringify(input)}`;
   if (output !== undefined) text += `,"output":${JSON.stringify(output)}`;
   if (ran !== undefined) text += `,"ran":${ran}`;
+  if (redo !== undefined) text += `,"redo":${redo}`;
   if (alone !== undefined) text += `,"alone":${alone}`;
   if (meta !== undefined) text += `,"meta":${JSON.stringify(meta)}`;
   if (reply?.includes('phases') === true) text += ',"reply":true';

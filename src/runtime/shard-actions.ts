@@ -202,8 +202,9 @@ export class ShardActions implements FoldSink {
       return this.#inBackground(run, 'mismatch', () => this.#report(run, [parent], outcome));
     }
     this.#inBackground(run, 'duplicate', async () => {
-      const { keys, pattern } = this.#shared;
-      const found = await keys.find(pattern, tx);
+      const { keys, pattern, recent } = this.#shared;
+      // A fresh run has no key; while it is open it tells its duplicates itself.
+      const found = run.beside === undefined ? await keys.find(pattern, tx) : endedIn(recent, tx, of);
       // Without an outcome the run is still open, and tells its duplicates when it ends: it reads who they are after
       // it has written the outcome here.
       if (found?.outcome === undefined) return;
@@ -293,7 +294,8 @@ export class ShardActions implements FoldSink {
   async #judge(run: RunRecord): Promise<void> {
     const { keys, pattern } = this.#shared;
     const { tx, run: id } = run.facts;
-    const judged = await keys.judge({ pattern, tx, run: id, beginMs: run.begun.time, plan: run.begin.plan });
+    const begin = { pattern, tx, run: id, beginMs: run.begun.time, plan: run.begin.plan };
+    const judged = run.beside ?? (await keys.judge(begin));
     this.#append(this.#decidedSubject, verdictNote(run, judged));
   }
 
@@ -346,4 +348,9 @@ export class ShardActions implements FoldSink {
       });
     });
   }
+}
+
+function endedIn(recent: RecentOutcomes, tx: string, of: RunId | undefined) {
+  const outcome = recent.find(tx);
+  return outcome !== undefined && outcome.run === of ? { run: outcome.run, outcome } : undefined;
 }

@@ -230,9 +230,16 @@ export class Consumer {
     }
   }
 
-  /** A poison envelope among several: nothing runs, the next attempt is published alone. */
+  /** A poison envelope among several: nothing runs, the next attempt is published alone, unless it was answered. */
   #isolate(item: Item): void {
-    this.#report(item, item.command.alone === true ? CRASHED : ISOLATE, false);
+    const { executor, pattern } = this.#options;
+    const { job, command, index } = item;
+    const { seq } = job.delivery;
+    const otherwise = command.alone === true ? CRASHED : ISOLATE;
+    job.begun = true;
+    executor.recall({ pattern, command, redelivered: true, seq, index }, otherwise, (reply) =>
+      this.#report(item, reply, false),
+    );
   }
 
   #report(item: Item, reply: Reply, late: boolean): void {

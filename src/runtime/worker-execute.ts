@@ -73,8 +73,30 @@ export class Executor {
     const leftMs = due === undefined ? Infinity : due - this.#options.server.nowMs();
     // Nobody waits for this attempt any more. Closing phases run all the same: they must get done.
     if (leftMs > 0 || !isOpenPhase(phase)) this.#run(task, leftMs, answered);
-    else if (this.#options.server.isCorrected) answered(EXPIRED);
+    else if (this.#options.server.isCorrected) this.recall(task, EXPIRED, answered);
     else this.#confirm(task, answered);
+  }
+
+  /**
+   * For a command that must not run: an answer that the barrier holds is repeated all the same, else it is `otherwise`.
+   * Never throws. `answered` is called once, not after `abort`.
+   */
+  recall(task: Task, otherwise: Reply, answered: (reply: Reply) => void): void {
+    const { barrier, logger } = this.#options;
+    if (barrier === undefined) {
+      answered(otherwise);
+      return;
+    }
+    barrier
+      .recall(this.#guardedOf(task))
+      .catch((err: unknown) => {
+        logger.warn({ err, tx: task.command.tx, step: task.command.step }, 'the barrier is out of reach');
+        return undefined;
+      })
+      .then((held) => {
+        if (!this.#aborted) answered(held ?? otherwise);
+      })
+      .catch((err: unknown) => logger.error({ err }, 'an answer could not be reported'));
   }
 
   /** The estimate may stem from before the server's clock was set back. Running what has expired only wastes work. */
@@ -181,6 +203,7 @@ export class Executor {
       attempt: command.attempt,
       since: command.since,
       ran: command.ran === true,
+      redo: command.redo,
       redelivered,
       standing: waitMs === undefined ? undefined : { at: position(seq, index), waitMs },
     };
@@ -314,7 +337,9 @@ const inOnePhase =
     const vote = (await prepare(call)) ?? { answer: 'done' };
     if (vote.answer !== 'done') return vote;
     const ended = (await commit(call)) ?? vote;
-    if (ended.answer === 'done' || ended.answer === 'heuristic') return ended;
+    if (ended.answer === 'read-only') return vote;
+    if (ended.answer === 'done') return ended.output === undefined ? vote : ended;
+    if (ended.answer === 'heuristic') return ended;
     throw new Error(`prepared, but the commit answered ${ended.answer}`);
   };
 

@@ -107,8 +107,8 @@ describe('start and stop', () => {
   it('does not mistake another server on the port for its own', async () => {
     const first = await start();
     await expect(start({ port: first.port })).rejects.toMatchObject({
-      code: 'NATS_SERVER_START_FAILED',
-      message: expect.stringContaining('address already in use'),
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining(`port ${first.port} is in use: choose another`),
     });
     expect(first.running).toBe(true);
   });

@@ -5,7 +5,7 @@ import { subjects } from '../../src/kernel/subjects.ts';
 import { PhasorError } from '../../src/errors/phasor-error.ts';
 import { done, heuristic, readOnly, refused, retry } from '../../src/runtime/worker-answers.ts';
 import type { Call, Handler } from '../../src/runtime/worker-call.ts';
-import type { WorkerOptions } from '../../src/runtime/worker.ts';
+import { startWorker, type WorkerOptions } from '../../src/runtime/worker.ts';
 import { eventually } from '../kit/eventually.ts';
 import { gate, WorkerWorld, type Commander } from '../kit/worker-kit.ts';
 
@@ -271,13 +271,20 @@ describe('dead letters', () => {
 
 describe('options', () => {
   const charge = { execute: (): void => {} };
+  const threePhase = { prepare: charge.execute, precommit: charge.execute, commit: charge.execute };
   it.each<[string, Partial<WorkerOptions>]>([
     ['participant', { participant: 'coordinator' }],
-    ['actions', { actions: { 'a b': charge } }],
+    ['actions.a b', { actions: { 'a b': charge } }],
     ['actions.charge', { actions: { charge: { exceute: charge.execute } as never } }],
-    ['patterns', { actions: {} }],
+    ['actions.charge.execute', { actions: { charge: { execute: 'now' } } as never }],
+    ['actions', { actions: {} }],
+    ['actions', { actions: undefined as never }],
+    ['actions.a', { actions: { a: charge.execute } as never }],
+    ['patterns', { patterns: ['2pc'] }],
+    ['patterns', { actions: { charge: { compensate: charge.execute } } }],
+    ['participant', { participant: undefined as never }],
     ['barrier', { barrier: undefined as never }],
-    ['barrier', { barrier: 'none', patterns: ['3pc'] }],
+    ['barrier', { barrier: 'none', patterns: ['3pc'], actions: { charge: threePhase } }],
     ['concurrency.open', { concurrency: { open: 0 } }],
     ['ackWaitMs', { ackWaitMs: Number.NaN }],
   ])('name the bad one: %s', async (name, wrong) => {
@@ -286,7 +293,22 @@ describe('options', () => {
       .worker({ barrier: 'none', actions: { charge }, ...wrong } as never)
       .catch((thrown: unknown) => thrown);
     expect(PhasorError.is(error, 'CONFIG_INVALID')).toBe(true);
-    expect((error as PhasorError).what).toContain(`${name}:`);
+    expect((error as PhasorError).what).toMatch(new RegExp(`^${name} `));
+    expect((error as PhasorError).details['field']).toBe(name);
+  });
+
+  it('must be there at all', async () => {
+    const { world: there } = world.main;
+    await expect(startWorker(there, undefined as never)).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      details: { field: 'participant' },
+    });
+    bank = await world.participant('saga');
+    const { worker } = await bank.worker({ barrier: 'none', actions: { charge } });
+    await expect(worker.drain({ timeoutMs: 'soon' as never })).rejects.toMatchObject({
+      details: { field: 'timeoutMs' },
+    });
+    await worker.drain({ timeoutMs: 1_000 });
   });
 
   it.each([

@@ -45,6 +45,7 @@ export const commands = record(
     input: json,
     output: json,
     ran: fc.boolean(),
+    redo: fc.integer({ min: 1, max: 9 }),
     alone: fc.boolean(),
     reply: fc.boolean(),
   },

@@ -1,6 +1,7 @@
 /** Histories made by hand, for the checkers of the simulation: one message an envelope, one stream a pattern. */
 import { streamOf } from '../../src/kernel/subjects.ts';
 import type { Pattern, Phase } from '../../src/kernel/vocabulary.ts';
+import { noBarriers, type BarrierEvidence } from '../../src/simulation/checkers/barrier-evidence.ts';
 import { newBook, type Book, type Entry, type Operation } from '../../src/simulation/checkers/book.ts';
 import type { Evidence } from '../../src/simulation/checkers/evidence.ts';
 import { historyOf, type RawMessage } from '../../src/simulation/checkers/history.ts';
@@ -16,6 +17,7 @@ export class HistoryBuilder {
   readonly openRuns = new Map<string, number>();
   readonly attention = new Set<string>();
   mayHaveSplit = false;
+  barriers: BarrierEvidence = noBarriers;
   readonly #messages = new Map<string, RawMessage[]>();
 
   /** Any envelope on any subject of a pattern's stream; its position's sequence. */
@@ -45,9 +47,9 @@ export class HistoryBuilder {
   }
 
   evidence(): Evidence {
-    const { books, told, openRuns, attention, mayHaveSplit } = this;
+    const { books, told, openRuns, attention, mayHaveSplit, barriers } = this;
     const history = historyOf((stream) => this.#messages.get(stream) ?? []);
-    return { history, books, told, openRuns, attention, mayHaveSplit };
+    return { history, books, told, openRuns, attention, mayHaveSplit, barriers };
   }
 }
 

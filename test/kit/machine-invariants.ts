@@ -1,5 +1,6 @@
 /** One run of a machine, fed event by event; after every step it checks M1-M4 of `src/protocol/machine.ts`. */
 import { expect } from 'vitest';
+import { isUndoPhase } from '../../src/kernel/vocabulary.ts';
 import type {
   AttentionItem,
   CommandEffect,
@@ -75,9 +76,19 @@ export class CheckedRun<S> {
     return stepped.effects;
   }
 
-  /** M1: what is in the state changes nothing, at its own position or redelivered at a later one. */
+  /**
+   * M1: what is in the state changes nothing, at its own position or redelivered at a later one. A late effect told again
+   * may be another one: then at most the undo of its step is commanded again.
+   */
   #fedAgain(event: MachineEvent): void {
     const redelivered = { ...event, mark: { at: `${this.#seq}.1`, time: this.mark.time } };
+    if (event.type === 'reported' && event.lateEffect === true) {
+      for (const effect of this.machine.step(this.facts, this.state, redelivered).effects) {
+        const isUndo = effect.type === 'command' && effect.step === event.step && isUndoPhase(effect.phase);
+        must(isUndo || effect.type === 'arm', `M1: a late effect told again has the effect ${effect.type}`);
+      }
+      return;
+    }
     for (const repeated of [event, redelivered]) {
       const again = this.machine.step(this.facts, this.state, repeated);
       must(

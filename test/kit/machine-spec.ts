@@ -230,7 +230,7 @@ export const command =
       action: planned.action,
       cause: mark,
       since: isUndoPhase(phase) ? begun.time : mark.time,
-      due: mark.time + attemptMs,
+      ...(Number.isFinite(attemptMs) ? { due: mark.time + attemptMs } : {}),
       ...(carriesInput ? { input: planned.input } : {}),
       ...more,
     };

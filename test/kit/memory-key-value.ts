@@ -9,7 +9,8 @@ export class MemoryKeyValue implements KeyValue {
   faults: Fault[] = [];
   reads = 0;
   writes = 0;
-  readonly #entries = new Map<string, Entry>();
+  lists = 0;
+  readonly #entries = new Map<string, Entry & { readonly untilMs?: number }>();
   readonly #nowMs: () => number;
   #revision = 0;
 
@@ -19,23 +20,24 @@ export class MemoryKeyValue implements KeyValue {
 
   async get(key: string): Promise<Entry | undefined> {
     this.reads += 1;
-    return this.#entries.get(key);
+    return this.#live(key);
   }
 
-  create(key: string, value: Uint8Array, _options?: WriteOptions): Promise<Written> {
-    return this.#write(key, value, undefined);
+  create(key: string, value: Uint8Array, { ttlMs }: WriteOptions = {}): Promise<Written> {
+    return this.#write(key, value, { expected: undefined, ttlMs });
   }
 
   update(
     key: string,
     value: Uint8Array,
-    { revision }: WriteOptions & { readonly revision: number },
+    { revision, ttlMs }: WriteOptions & { readonly revision: number },
   ): Promise<Written> {
-    return this.#write(key, value, revision);
+    return this.#write(key, value, { expected: revision, ttlMs });
   }
 
-  async keys(): Promise<readonly string[]> {
-    return [...this.#entries.keys()];
+  async keys(prefix = ''): Promise<readonly string[]> {
+    this.lists += 1;
+    return [...this.#entries.keys()].filter((key) => key.startsWith(prefix) && this.#live(key) !== undefined);
   }
 
   /** Somebody's hand. */
@@ -45,15 +47,26 @@ export class MemoryKeyValue implements KeyValue {
     this.#entries.set(key, { value, revision: this.#revision, timeMs: this.#nowMs() });
   }
 
-  async #write(key: string, value: Uint8Array, expected: number | undefined): Promise<Written> {
+  #live(key: string): Entry | undefined {
+    const entry = this.#entries.get(key);
+    return entry?.untilMs !== undefined && entry.untilMs <= this.#nowMs() ? undefined : entry;
+  }
+
+  async #write(
+    key: string,
+    value: Uint8Array,
+    { expected, ttlMs }: { readonly expected: number | undefined; readonly ttlMs: number | undefined },
+  ): Promise<Written> {
     this.writes += 1;
     const fault = this.faults.shift() ?? 'none';
     if (fault === 'not-stored') throw new PhasorError('TIMEOUT', 'planted: not stored');
     if (fault === 'refused') throw new PhasorError('PUBLISH_REFUSED', 'planted');
-    const current = this.#entries.get(key);
+    const current = this.#live(key);
     if (current?.revision !== expected) return { won: false, current };
     this.#revision += 1;
-    this.#entries.set(key, { value, revision: this.#revision, timeMs: this.#nowMs() });
+    const timeMs = this.#nowMs();
+    const until = ttlMs === undefined ? {} : { untilMs: timeMs + ttlMs };
+    this.#entries.set(key, { value, revision: this.#revision, timeMs, ...until });
     if (fault === 'answer-lost') throw new PhasorError('TIMEOUT', 'planted: stored, answer lost');
     return { won: true, revision: this.#revision };
   }

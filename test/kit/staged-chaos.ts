@@ -43,7 +43,7 @@ function moves(world: StagedWorld): readonly Move[] {
     });
   }
   found.push((w, pick) => {
-    if (pick % 8 === 0) w.feed({ type: 'cancelled', reason: 'enough' });
+    if (pick % 4 === 0) w.feed({ type: 'cancelled', reason: 'enough' });
   });
   return found;
 }

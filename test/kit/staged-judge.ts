@@ -86,18 +86,17 @@ export function prove(proof: Proof, body: Body): Proof {
       : proof;
   const act = actOf(proof, phase);
   if (attempt > act.commanded) return proof;
+  const leftNothing = answer === 'refused' || answer === 'retry' || answer === 'read-only';
+  const isClean = leftNothing && body.mayHaveRun !== true && !act.clean.includes(attempt);
+  const clean = isClean ? [...act.clean, attempt] : act.clean;
   // The first yes stands, except that an effect outweighs read-only.
-  if (positive) return withAct(proof, phase, { settled: true, positive: act.positive ?? answer });
-  const clean = (answer === 'refused' || answer === 'retry') && body.mayHaveRun !== true;
-  return withAct(proof, phase, {
-    settled: act.settled || attempt === act.commanded,
-    clean: clean && !act.clean.includes(attempt) ? [...act.clean, attempt] : act.clean,
-  });
+  if (positive) return withAct(proof, phase, { settled: true, positive: act.positive ?? answer, clean });
+  return withAct(proof, phase, { settled: act.settled || attempt === act.commanded, clean });
 }
 
 /** Some attempt was commanded that nothing proves to have left nothing behind. */
 function mayHaveRun(act: ActProof): boolean {
-  if (act.positive !== undefined) return act.positive === 'done';
+  if (act.positive === 'done') return true;
   return act.clean.length < act.commanded;
 }
 

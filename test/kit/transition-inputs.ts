@@ -138,8 +138,13 @@ export const answers = (
 
 /** `retry, unknown, overdue`: back-off, then the next attempt. */
 export const attempts = (phases: readonly Phase[]): Inputs => ({
-  ...answers(phases, ['retry', 'unknown'], backsOff),
+  ...unhurried(phases),
   overdue: every(dueIn(phases, 'attempt'), backsOff),
+});
+
+/** The same, where no attempt has an end of its own. */
+export const unhurried = (phases: readonly Phase[]): Inputs => ({
+  ...answers(phases, ['retry', 'unknown'], backsOff),
   'next attempt': every(dueIn(phases, 'backoff'), sendsNext),
 });
 

@@ -40,13 +40,21 @@ const finishing: Recognisers = {
   'late yes, abort in flight': {
     noted: every(yes, is.changes, is.wasInStatus('commanded', 'backing_off'), is.not(sends())),
   },
-  'late yes, abort answered or not sent, or `lateEffect`': {
+  'late yes, abort answered or not sent': {
     answered: every(yes, is.wasInStatus('undone'), sends('abort')),
     'not sent': every(yes, is.wasInStatus('failed'), sends('abort')),
-    lateEffect: every(yes, is.hasLateEffect, sends('abort')),
   },
+  '`lateEffect` of done or unknown': {
+    done: every(yes, is.hasLateEffect, sends('abort')),
+    unknown: every(answered(PREPARE, 'unknown'), is.hasLateEffect, sends('abort')),
+  },
+  '`lateEffect` of a step that a person gave up': {
+    attends: every(is.hasLateEffect, attends('late-effect')),
+  },
+  'a read-only voter has prepared after all': { attends: every(yes, attends('late-effect')) },
 };
 
+const SKIPPED = { skipped: every(happened('item_skipped'), is.clearsItem) };
 const persons: Recognisers = {
   'late done, read-only': answers(
     ['precommit', 'commit', 'abort', 'commit-one-phase'],
@@ -54,7 +62,7 @@ const persons: Recognisers = {
     every(is.wasInStatus('attention'), is.clearsItem),
   ),
   'item retried': { retried: every(happened('item_retried'), is.sendsNext) },
-  'item skipped': { skipped: every(happened('item_skipped'), is.clearsItem) },
+  'item skipped': SKIPPED,
   'item resolved done': { done: every(is.resolved('done'), is.clearsItem) },
   'item resolved refused': { refused: every(is.resolved('refused'), is.clearsItem) },
   'forced to the fate already implied': { forced: every(happened('forced'), sends()) },
@@ -118,6 +126,8 @@ const threePhase: Recognisers = {
     ...answers(['precommit'], ['done', 'read-only'], sends('commit')),
     terminated: every(own('committed'), is.either(sends('commit'), ends('committed'))),
   },
+  'precommitting: item skipped': SKIPPED,
+  'item skipped, of a later phase or a contradiction': SKIPPED,
   'precommitting: phase or run deadline': {
     phase: every(due('phase'), sends('commit')),
     run: every(due('run'), sends('commit')),

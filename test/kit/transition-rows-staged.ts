@@ -44,6 +44,12 @@ const ranAfterAll = (acts: readonly Phase[], undos: readonly Phase[]): Inputs =>
   again: every(answered(acts, 'done'), is.wasInStatus('undone'), sends(...undos)),
 });
 
+const lateEffects = (acts: readonly Phase[], undos: readonly Phase[]): Inputs => ({
+  done: every(answered(acts, 'done'), is.hasLateEffect, sends(...undos)),
+  unknown: every(answered(acts, 'unknown'), is.hasLateEffect, sends(...undos)),
+  skipped: every(is.hasLateEffect, attends('late-effect')),
+});
+
 export const sagaRows: Recognisers = {
   ...shared,
   'forward: begun': { begun: sends('execute') },
@@ -82,6 +88,7 @@ export const sagaRows: Recognisers = {
   'compensate retry, unknown, due': undoing(COMPENSATE),
   'compensate refused, conflict…': answers(COMPENSATE, ['refused', 'conflict', 'stale'], attends()),
   'execute done, after its undo': ranAfterAll(EXECUTE, COMPENSATE),
+  'late effect of an execute': lateEffects(EXECUTE, COMPENSATE),
   'pivot done, given up before': { done: every(answered(EXECUTE, 'done'), attends()) },
 };
 
@@ -120,6 +127,7 @@ const backward = (acts: readonly Phase[], undo: Phase): Recognisers => {
       'the step before': every(answered(undos, 'refused', 'conflict', 'stale'), sends(...undos)),
     },
     'act done, after its undo': ranAfterAll(acts, undos),
+    'late effect of an act': lateEffects(acts, undos),
     'a late no, before its undo': {
       refused: every(answered(acts, 'refused'), is.wasInStatus('failed'), changes, is.not(sends())),
     },
@@ -151,7 +159,7 @@ const prepareRows: Recognisers = {
     ),
   },
   'child done, read-only': answers(EXECUTE, ['done', 'read-only'], ends('completed')),
-  'child retry, unknown, due': { ...attempts(EXECUTE), attention: every(runsOut(EXECUTE), attends()) },
+  'child retry, unknown': { ...is.unhurried(EXECUTE), attention: every(runsOut(EXECUTE), attends()) },
   'child refused, conflict, stale': answers(EXECUTE, ['refused', 'conflict', 'stale'], attends()),
   'committed: cancel, run due': {
     cancel: every(happened('cancelled'), nothing),

@@ -17,10 +17,31 @@ const ACTS: readonly Mutant[] = [
     specs: ['protocol/act', 'protocol/two-phase-commit'],
   },
   {
+    name: 'another-child-begins-while-one-may-commit',
+    file: 'protocol/act.ts',
+    find: 'child: act.child?.over === true ? { from: attempt, since: mark.time } : act.child,',
+    replace: 'child: { from: attempt, since: mark.time },',
+    specs: ['protocol/children-begin'],
+  },
+  {
+    name: 'retried-child-is-the-one-that-ended',
+    file: 'protocol/act.ts',
+    find: 'return changed(act, { child: { from, since, over: true } });',
+    replace: 'return changed(act, { child: from > 99 ? { from, since, over: true } : undefined });',
+    specs: ['protocol/children-begin'],
+  },
+  {
+    name: 'eventual-part-begins-before-its-gate-opens',
+    file: 'protocol/two-phase-saga.ts',
+    find: "behind.gate.status !== 'open')",
+    replace: "behind.gate.status === 'open')",
+    specs: ['protocol/two-phase-saga-gate'],
+  },
+  {
     name: 'refusal-after-unknown-delivery-means-never-ran',
     file: 'protocol/act.ts',
-    find: "(report.answer === 'refused' || report.answer === 'retry') && report.mayHaveRun !== true;",
-    replace: "report.answer === 'refused' || report.answer === 'retry';",
+    find: 'LEAVES_NOTHING.has(report.answer) && report.mayHaveRun !== true;',
+    replace: 'LEAVES_NOTHING.has(report.answer);',
     specs: ['protocol/act', 'protocol/saga-pivot'],
   },
   {
@@ -57,9 +78,16 @@ const ATOMIC_COMMIT: readonly Mutant[] = [
   {
     name: 'abort-only-to-those-that-voted-yes',
     file: 'protocol/two-phase-commit/decide.ts',
-    find: "if (vote.status === 'read_only' || knownNotToHaveRun(vote.act)) {",
+    find: 'if (knownNotToHaveRun(vote.act)) {',
     replace: "if (vote.status !== 'yes') {",
     specs: ['protocol/two-phase-commit'],
+  },
+  {
+    name: 'late-effect-of-a-counted-attempt-passed-over',
+    file: 'protocol/two-phase-commit/finish.ts',
+    find: 'if (isLateEffect(report)) return',
+    replace: 'if (isLateEffect(report) && !vote.ran.includes(report.attempt)) return',
+    specs: ['protocol/late-effects'],
   },
   {
     name: 'commit-before-the-last-vote',
@@ -173,8 +201,8 @@ const STAGED: readonly Mutant[] = [
   {
     name: 'undo-of-an-act-not-yet-settled',
     file: 'protocol/staged/state.ts',
-    find: "if (step.status === 'done') return !step.readOnly;",
-    replace: "if (step.status === 'running') return true; if (step.status === 'done') return !step.readOnly;",
+    find: "if (step.status === 'done')",
+    replace: "if (step.status === 'running') return true; if (step.status === 'done')",
     specs: ['protocol/saga-undo', 'protocol/two-phase-saga-undo'],
   },
   {

@@ -129,7 +129,7 @@ describe('an act commanded anew (A4)', () => {
   });
 
   it('because its act ran late: every old answer is spent, also after more attempts', () => {
-    const redone = act.nextAttempt(after(report('done')), mark(5), { policy, redo: true });
+    const redone = act.nextAttempt(after(report('done')), mark(5), { policy, redo: 'seen' });
     expect(act.reportAct(redone, report('done', 1), context(6)).type).toBe('ignored');
     const retried = act.reportAct(redone, report('unknown', 2), context(6));
     if (retried.type !== 'backing_off') throw new Error(retried.type);

@@ -77,6 +77,16 @@ describe('what the runs of a pattern teach', () => {
       expect(boundsOf(plan, timer({ kind, step: 'shop', phase: 'prepare' }))).toBeUndefined();
   });
 
+  it('finds the plan’s bounds for what closes a step, whatever deadline the step itself has', () => {
+    const undo = { lowerMs: 5_000, upperMs: 6_000 };
+    const closing = compiled('2ps', [{ step: 'pay', deadline: { lowerMs: 500, upperMs: 900_000 } }], {
+      deadlines: { compensate: undo, cancel: undo, confirm: undo },
+    });
+    for (const phase of ['compensate', 'cancel', 'confirm'] as const)
+      expect(boundsOf(closing, timer({ kind: 'step', step: 'pay', phase }))).toEqual(undo);
+    expect(boundsOf(closing, timer({ kind: 'step', step: 'pay', phase: 'release' }))).toBeUndefined();
+  });
+
   it('stretches a deadline by how long reports of that participant and phase take', () => {
     const expiry = new RunExpiry(() => 1);
     const report = (sender: string): void =>

@@ -280,3 +280,25 @@ describe('a claim', () => {
     await first;
   });
 });
+
+describe('what a record holds', () => {
+  it('is recalled for a command that must not run; nothing is run or written for it', async () => {
+    expect(await barrier.recall(command('prepare')), 'no record').toBeUndefined();
+    await guard(command('prepare'), () => ({ answer: 'done', output: { hold: 7 } }));
+    const { writes } = bucket;
+    expect(await newBarrier('w2').recall(command('prepare', { redelivered: true }))).toEqual({
+      answer: 'done',
+      output: { hold: 7 },
+    });
+    expect(await barrier.recall(command('commit')), 'another phase').toBeUndefined();
+    await guard(command('commit'), () => ({ answer: 'unknown' }));
+    expect(await barrier.recall(command('commit')), 'no answer that counts').toBeUndefined();
+    expect([calls, bucket.writes - writes]).toEqual([['prepare', 'commit'], 2]);
+  });
+
+  it('is not recalled of an attempt that left nothing, for a later one', async () => {
+    await guard(command('prepare'), () => ({ answer: 'retry' }));
+    expect(await barrier.recall(command('prepare', { redelivered: true }))).toMatchObject({ answer: 'retry' });
+    expect(await barrier.recall(command('prepare', { attempt: 2 }))).toBeUndefined();
+  });
+});

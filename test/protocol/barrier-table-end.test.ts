@@ -4,16 +4,13 @@ import { describe, expect, it } from 'vitest';
 import type { Phase } from '../../src/kernel/vocabulary.ts';
 import type { GuardedCommand, Reply } from '../../src/reliability/barrier.ts';
 import { decodeRecord, encodeRecord } from '../../src/reliability/barrier-record.ts';
+import { decideEnd, finishEnd, reported, type OwnEnd } from '../../src/reliability/barrier-end.ts';
 import {
   decide,
-  decideEnd,
   finish,
-  finishEnd,
-  reported,
   type BarrierNow,
   type BarrierRecord,
   type Decision,
-  type OwnEnd,
 } from '../../src/reliability/barrier-table.ts';
 
 const LEASE_MS = 1_000;
@@ -98,12 +95,38 @@ describe('an own end', () => {
         phase: 'commit',
       }));
 
+  it('commit, also when precommit began and its worker never answered: once nobody is at work there', () => {
+    const begun = prepared.started('precommit');
+    expect(decodeRecord(encodeRecord(begun.record!, 'precommit'))).toStrictEqual(begun.record);
+    expect(begun.end(WAIT_MS - 1)).toEqual(NONE);
+    expect(begun.end(WAIT_MS)).toMatchObject({
+      type: 'run',
+      phase: 'commit',
+      standing: { ...standing, phase: 'precommit' },
+      record: { phases: { precommit: { status: 'idle', dirty: true }, commit: { status: 'started' } } },
+    });
+    const slow = Given.now(LEASE_MS, 'w2.1');
+    const patient = { ...begun.record!, standing: { ...begun.record!.standing!, waitMs: 1 } };
+    expect(decideEnd(patient, slow), 'its claim is alive').toEqual(NONE);
+    expect(decideEnd(patient, Given.now(LEASE_MS + 1, 'w2.1'))).toMatchObject({ type: 'run' });
+  });
+
+  it('never again because a precommit comes after its commit has begun', () => {
+    const again = precommitted.answered('commit', { answer: 'unknown' });
+    expect(again.decide('precommit', { attempt: 2 })).not.toMatchObject({ record: { standing: {} } });
+    expect(
+      prepared
+        .answered('commit', { answer: 'unknown' })
+        .answered('precommit', yes)
+        .end(WAIT_MS * 9),
+    ).toEqual(NONE);
+  });
+
   for (const answer of ['refused', 'read-only', 'retry', 'unknown'] as const)
     it(`never of a step that voted ${answer}`, () =>
       expect(new Given().answered('prepare', { answer }).end(WAIT_MS * 9)).toEqual(NONE));
 
   it('never once something more was heard, whatever became of it', () => {
-    expect(prepared.started('precommit').end(WAIT_MS * 9)).toEqual(NONE);
     expect(prepared.started('abort').end(WAIT_MS * 9)).toEqual(NONE);
     expect(prepared.answered('abort', { answer: 'unknown' }).end(WAIT_MS * 9)).toEqual(NONE);
     expect(precommitted.started('commit').end(WAIT_MS * 9)).toEqual(NONE);

@@ -5,7 +5,8 @@ import { describe, expect, it } from 'vitest';
 import type { Phase } from '../../src/kernel/vocabulary.ts';
 import type { GuardedCommand, Reply } from '../../src/reliability/barrier.ts';
 import { decodeRecord, encodeRecord } from '../../src/reliability/barrier-record.ts';
-import { decide, finish, isOurs, lost, type BarrierRecord } from '../../src/reliability/barrier-table.ts';
+import { lost } from '../../src/reliability/barrier-late.ts';
+import { decide, finish, isOurs, type BarrierRecord } from '../../src/reliability/barrier-table.ts';
 
 const LEASE_MS = 100;
 const KEEP_MS = 1_000_000;

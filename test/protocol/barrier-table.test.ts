@@ -2,13 +2,8 @@
 // from its record. Method: rows of the pure table, given a history of executions, when a command comes.
 import { describe, expect, it } from 'vitest';
 import type { GuardedCommand, Reply } from '../../src/reliability/barrier.ts';
-import {
-  decide,
-  finish,
-  lost,
-  type BarrierRecord,
-  type Decision,
-} from '../../src/reliability/barrier-table.ts';
+import { lost } from '../../src/reliability/barrier-late.ts';
+import { decide, finish, type BarrierRecord, type Decision } from '../../src/reliability/barrier-table.ts';
 import type { Phase } from '../../src/kernel/vocabulary.ts';
 
 const KEEP_MS = 1_000_000;
@@ -74,6 +69,12 @@ const soon = { atMs: T0 + LEASE_MS, by: 'w2.1' };
 
 describe('an act', () => {
   it('runs when nothing is known of it', () => expect(nothing.decide('execute')).toEqual(runs()));
+
+  it('waits while another act of its step is at work', () => {
+    const given = nothing.started('prepare', { attempt: 2 });
+    expect(given.decide('execute', soon)).toMatchObject({ type: 'wait', reply: { code: 'busy' } });
+    expect(given.decide('execute', later)).toEqual(runs());
+  });
 
   it('cannot speak for earlier deliveries', () =>
     expect(nothing.decide('execute', { redelivered: true })).toEqual(runs(true)));

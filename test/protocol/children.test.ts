@@ -55,6 +55,13 @@ describe('the id of a child', () => {
     expect(new Set([tx, ...ids]).size).toBe(6);
   });
 
+  it('is another for every child that follows one which left nothing, and for no other attempt', () => {
+    const ids = [undefined, 2, 3].map((from) => childTx(parent, from));
+    expect(new Set(ids).size).toBe(3);
+    const later: ParentRef = { ...parent, attempt: 9, since: 1 };
+    expect(childTx(later, 3)).toBe(ids[2]);
+  });
+
   it('does not mix up neighbouring fields', () => {
     expect(childTx({ ...parent, tx: 'a', step: 'b-c' })).not.toBe(
       childTx({ ...parent, tx: 'a-b', step: 'c' }),
@@ -88,6 +95,18 @@ describe('the report of a child', () => {
       dead: 'refused, may have run',
     });
     expect(reportOf({ status: 'refused', code: 'stale' })).toMatchObject({ answer: 'stale', code: 'stale' });
+  });
+
+  it('lets an undo that turned back be tried again, and leaves what else failed to a person', () => {
+    const undoing: ParentRef = { ...parent, phase: 'compensate' };
+    const answerOf = (status: 'aborted' | 'compensated' | 'cancelled' | 'mixed') => {
+      const { answer, mayHaveRun } = childReport(undoing, { ...ended, outcome: { status } });
+      return [answer, mayHaveRun];
+    };
+    expect(answerOf('aborted')).toEqual(['retry', undefined]);
+    expect(answerOf('compensated')).toEqual(['retry', undefined]);
+    expect(answerOf('cancelled')).toEqual(['refused', undefined]);
+    expect(answerOf('mixed')).toEqual(['refused', true]);
   });
 
   it('names the attempt it answers and the reason, within the caps of a report', () => {

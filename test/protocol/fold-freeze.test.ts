@@ -100,6 +100,20 @@ describe('an operator who thaws a run', () => {
     expect(run().thawed).toBe(`${rig.seq}.0`);
   });
 
+  it('does so by a signal too, which counts where a gate waits for it', () => {
+    rig = new FoldRig('2ps');
+    rig.begin({ plan: { ...twoSteps, gate: { signal: 'ok' } } });
+    rig.report('debit', 'prepare');
+    rig.report('credit', 'prepare');
+    freeze();
+    const verify = ['accepted signal', 'command debit verify 1', 'command credit verify 1'];
+    expect(operate('signal', { name: 'ok', verdict: 'approve' })).toEqual(verify);
+    freeze();
+    expect(operate('signal', { name: 'ok', verdict: 'approve' }), 'latched before').toEqual(verify);
+    freeze();
+    expect(operate('signal', { name: 'nobody waits for it', verdict: 'approve' })).toEqual(verify);
+  });
+
   it('arms the timers of the run again', () => {
     rig.begin();
     freeze();

@@ -55,6 +55,17 @@ describe('a signal to an active run', () => {
   });
 });
 
+describe('a signal that no gate of the run waits for', () => {
+  it('is told so, and keeps nothing', () => {
+    rig.begin({ plan });
+    for (let index = 0; index < 100; index += 1)
+      expect(signal({ name: `n${index}` })[0]).toMatch(/^dead: no gate of this run waits for n/);
+    expect(rig.runs[0]?.signals).toEqual([]);
+    expect(signal()).toEqual(['accepted signal']);
+    expect(rig.runs[0]?.signals).toHaveLength(1);
+  });
+});
+
 describe('a signal to a run that has not started', () => {
   it('reaches it at its start', () => {
     rig.begin({ plan, startAt: T0 + 1_000 });

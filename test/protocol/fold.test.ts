@@ -1,6 +1,7 @@
 // Goal: what a prefix of the log implies (Rules 1 to 9), whoever folds it.
 // Method: inputs fed by hand to the fold; no NATS, no clock, no await.
 import { beforeEach, describe, expect, it } from 'vitest';
+import { viewOf } from '../../src/protocol/run.ts';
 import { FRESH, FoldRig, T0, twoSteps } from '../kit/fold-rig.ts';
 
 let rig: FoldRig;
@@ -298,11 +299,13 @@ describe('Rule 8: identity by subject', () => {
     expect(other.feed('support.cancel', { ...other.named(), reason: 'yes' })).toContain('decision abort');
   });
 
-  it('latches the first signal of each name', () => {
-    rig.begin();
-    expect(rig.feed('client.signal', { ...rig.named(), name: 'go' })).toEqual(['accepted signal']);
-    expect(rig.feed('client.signal', { ...rig.named(), name: 'go' })).toEqual([]);
-    expect(rig.feed('stranger.signal', { ...rig.named(), name: 'stop' })[0]).toMatch(/^dead/);
+  it('lets only the begin’s sender signal, and latches the first that a gate waits for', () => {
+    rig = new FoldRig('2ps');
+    rig.begin({ plan: { ...twoSteps, gate: { signal: 'go' } } });
+    const go = () => ({ ...rig.named(), name: 'go', verdict: 'approve' });
+    expect(rig.feed('stranger.signal', go())[0]).toMatch(/^dead: stranger may not signal go/);
+    expect(rig.feed('client.signal', go())).toEqual(['accepted signal']);
+    expect(rig.feed('client.signal', go())).toEqual([]);
   });
 });
 
@@ -310,9 +313,11 @@ describe('names that every object inherits', () => {
   it.each(['constructor', '__proto__', 'toString', 'hasOwnProperty'])(
     'the signal %s belongs to the begin’s sender',
     (name) => {
-      rig.begin({ allow: { signal: { ok: ['support'] } } });
-      expect(rig.feed('support.signal', { ...rig.named(), name })[0]).toMatch(/^dead/);
-      expect(rig.feed('client.signal', { ...rig.named(), name })).toEqual(['accepted signal']);
+      rig = new FoldRig('2ps');
+      rig.begin({ plan: { ...twoSteps, gate: { signal: name } }, allow: { signal: { ok: ['support'] } } });
+      const signal = { ...rig.named(), name, verdict: 'approve' };
+      expect(rig.feed('support.signal', signal)[0]).toMatch(/^dead/);
+      expect(rig.feed('client.signal', signal)).toEqual(['accepted signal']);
     },
   );
 });
@@ -373,6 +378,20 @@ describe('Rule 5: a recovered log', () => {
     expect(rig.report('debit', 'prepare', lost)).toContain('attend lost-log');
     const later = { cause: { at: '41.0', time: T0 + 2_000 } };
     expect(rig.report('credit', 'prepare', later)).not.toContain('attend lost-log');
+    expect(viewOf(run()).attention).toMatchObject([{ code: 'lost-log', step: 'debit', phase: 'prepare' }]);
+  });
+
+  const recover = (timeMs: number): unknown =>
+    rig.feed('operator.recover', { v: 1, by: 'ops', reason: 'restored', survived: '1.0' }, { timeMs });
+  const gone = {
+    ...{ v: 1, tx: FRESH, run: '39.0.1', step: 'a', phase: 'prepare', attempt: 1, answer: 'done' },
+    cause: { at: '40.0', time: T0 + 500 },
+  };
+
+  it('raises attention, with a dead letter, also for a run that is gone with its log', () => {
+    expect(rig.feed('debit.report', gone)).toEqual([]);
+    recover(T0 + 1_000);
+    expect(rig.feed('debit.report', gone)).toEqual(['attend lost-log', expect.stringContaining('dead')]);
   });
 });
 

@@ -243,10 +243,10 @@ describe('saga deadlines', () => {
   const limited = (more: Partial<StepSpec>) => given(chain('a', { step: 'b', ...more }));
   const deadline = { lowerMs: 4_000, upperMs: 9_000 };
 
-  it('arms a step deadline with the first command, which ends the attempt', () =>
+  it('arms a step deadline with the first command, whose upper bound ends the attempt', () =>
     limited({ deadline })
       .when(done('a'))
-      .thenEmits(execute('b', { due: BEGUN.time + 4_001 }), armIn(4_000))
+      .thenEmits(execute('b', { due: BEGUN.time + 9_001 }), armIn(4_000))
       .thenTimers('attempt b 10001', 'step b 4001'));
 
   it('takes a step past its deadline for a no that may have run', () =>

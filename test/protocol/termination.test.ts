@@ -151,16 +151,98 @@ describe('steps without a coordinator', () => {
     expect(ends).toEqual([]);
   });
 
-  it('are read a bounded number at a time, each in its turn', async () => {
+  it('are all found by one look, which reads nothing else, however much the bucket holds', async () => {
+    const over = {
+      v: 1,
+      by: 'x',
+      phases: { commit: { status: 'answered', attempt: 1, reply: { answer: 'done' } } },
+    };
+    for (let index = 0; index < 5_000; index += 1)
+      bucket.put(`3pc.old.1.0.1.s${index}`, JSON.stringify(over));
     const many = 1_100;
     for (let index = 0; index < many; index += 1) await votedYes(`s${index}`, 100 + index);
-    await pass(WAIT_MS);
+    await pass(SCAN_MS);
     const { reads } = bucket;
-    ends = [];
     await pass(SCAN_MS);
-    expect(bucket.reads - reads).toBe(1_024);
-    await pass(SCAN_MS);
+    expect(bucket.reads, 'what is not due yet is not read again').toBe(reads);
+    await pass(WAIT_MS - SCAN_MS);
     expect(new Set(ends).size).toBe(many);
+    expect(bucket.reads - reads, 'once to find it due, once before its end').toBeLessThanOrEqual(
+      2 * many + 10,
+    );
+  });
+
+  it('leave the list when they are over, and what a crash left on it goes too', async () => {
+    await votedYes('a', 5);
+    await votedYes('b', 6);
+    expect(await barrier.standing()).toHaveLength(2);
+    const commit = {
+      ...commandOf('a'),
+      phase: 'commit' as const,
+      pattern: '3pc' as const,
+      redelivered: false,
+    };
+    const standing = { at: '9.0', waitMs: WAIT_MS };
+    await barrier.guard(
+      { ...commit, ran: false, standing },
+      { abandoned: false, run: () => ({ answer: 'done' }) },
+    );
+    await settled();
+    await pass(1_000);
+    expect(await barrier.standing()).toEqual(['3pc.t.1.0.1.b']);
+    bucket.put('standing.3pc.t.1.0.1.a', '{"v":1}');
+    bucket.put('standing.3pc.t.1.0.1.gone', '{"v":1}');
+    await pass(SCAN_MS + 1_000);
+    expect(await barrier.standing()).toEqual(['3pc.t.1.0.1.b']);
+    expect(ends).toEqual([]);
+  });
+
+  it('are never unlisted while they stand, whichever write fails', async () => {
+    for (const faults of [
+      ['none', 'refused'],
+      ['none', 'none', 'refused'],
+      ['none', 'answer-lost'],
+      ['none', 'not-stored'],
+    ] as const) {
+      const step = faults.join('-');
+      bucket.faults = [...faults];
+      const voted = votedYes(step, 5).catch(() => undefined);
+      await pass(2_000);
+      await voted;
+      bucket.faults = [];
+      const key = `3pc.t.1.0.1.${step}`;
+      const stands = (await barrier.look(key))?.record.standing !== undefined;
+      const listed = (await barrier.standing()).includes(key);
+      expect([step, listed || !stands]).toEqual([step, true]);
+    }
+  });
+
+  it('are held up by a stuck floor only if they became due behind what it waits for', async () => {
+    await votedYes('early', 5);
+    consumers.open = { lastSeq: 20, ackFloor: 9 };
+    await pass(WAIT_MS + SCAN_MS);
+    await votedYes('late', 6);
+    consumers.open = { lastSeq: 50, ackFloor: 20 };
+    await pass(250);
+    expect(ends).toEqual(['early abort']);
+    await pass(WAIT_MS + SCAN_MS);
+    expect(new Set(ends)).toEqual(new Set(['early abort']));
+    consumers.open = { lastSeq: 90, ackFloor: 50 };
+    await pass(250);
+    expect(ends).toContain('late abort');
+  });
+
+  it('are not ended when something was heard while they waited for the floor', async () => {
+    await votedYes('a', 5);
+    consumers.open = { lastSeq: 20, ackFloor: 9 };
+    await pass(WAIT_MS + SCAN_MS);
+    const precommit = { ...commandOf('a'), phase: 'precommit' as const, pattern: '3pc' as const };
+    const standing = { at: '20.0', waitMs: WAIT_MS };
+    const guarded = { ...precommit, ran: false, redelivered: false, standing };
+    await barrier.guard(guarded, { abandoned: false, run: () => ({ answer: 'done' }) });
+    consumers.open = { lastSeq: 20, ackFloor: 20 };
+    await pass(500);
+    expect(ends).toEqual([]);
   });
 });
 

@@ -196,12 +196,26 @@ describe('3PC, what operators do to precommit', () => {
       .thenEmits(end({ status: 'mixed', code: 'refused', step: 'hotel' }));
   });
 
-  it('skips it: the others commit, the run ends resolved', () => {
-    asked.when(operator('item_skipped', 'hotel')).thenEmits(command('flight', 'commit'), armIn(5_000));
+  it('skips it: it is not waited for, and commits with the others', () => {
+    asked.when(operator('item_skipped', 'hotel')).thenEmits(...next);
     asked
+      .after(operator('item_skipped', 'hotel'), committed('hotel'))
+      .when(committed('flight'))
+      .thenEmits(end({ status: 'committed' }));
+    precommitting
+      .after(report('hotel', 'precommit', 'refused'))
+      .when(operator('item_skipped', 'hotel'))
+      .thenEmits()
+      .thenOutstanding('flight precommit 1');
+  });
+
+  it('skips a step that has ended against the decision: no commit follows for it', () => {
+    const split = precommitting.after(ownEnd('hotel', 'precommit', 'aborted'), precommitted('flight'));
+    split.when(operator('item_skipped', 'hotel')).thenEmits(command('flight', 'commit'), armIn(5_000));
+    split
       .after(operator('item_skipped', 'hotel'))
       .when(committed('flight'))
-      .thenEmits(end({ status: 'resolved', code: 'skipped', step: 'hotel' }));
+      .thenEmits(end({ status: 'mixed', ...terminated }));
   });
 
   it('kills the run: nothing is undone, and nothing follows the end', () => {

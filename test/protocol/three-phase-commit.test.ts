@@ -368,7 +368,7 @@ describe('3PC, aborting', () => {
       .thenEmits(command('hotel', 'abort', { attempt: 2, ran: true }), armIn(10_000));
     inFlight
       .when(yes('hotel', { lateEffect: true }))
-      .thenEmits(command('hotel', 'abort', { attempt: 2, ran: true }), armIn(10_000));
+      .thenEmits(command('hotel', 'abort', { attempt: 2, ran: true, redo: 2 }), armIn(10_000));
     aborting.when(yes('flight')).thenEmits(command('flight', 'abort', { ran: true }), armIn(10_000));
   });
 });

@@ -308,7 +308,9 @@ describe('3ps undo', () => {
       .after(undone('b', 'release'))
       .when(reserved('b', { output: 1 }))
       .thenEmits(release('b', { attempt: 2, output: 1 }), attemptArmed);
-    unseen.when(reserved('b', { lateEffect: true })).thenEmits(release('b', { attempt: 2 }), attemptArmed);
+    unseen
+      .when(reserved('b', { lateEffect: true }))
+      .thenEmits(release('b', { attempt: 2, redo: 2 }), attemptArmed);
   });
 
   it('execute done after release: contradiction, never both', () =>

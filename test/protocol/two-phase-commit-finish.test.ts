@@ -234,7 +234,7 @@ describe('2PC, a yes after the abort', () => {
     const late = inFlight.after(yes('hotel', { lateEffect: true }));
     inFlight
       .when(yes('hotel', { lateEffect: true }))
-      .thenEmits(command('hotel', 'abort', { attempt: 2, ran: true }), armIn(10_000));
+      .thenEmits(command('hotel', 'abort', { attempt: 2, ran: true, redo: 2 }), armIn(10_000));
     late.when(aborted('hotel', { attempt: 1 })).thenNothingHappens();
     late.when(aborted('hotel', { attempt: 2 })).thenEmits(end({ status: 'aborted', ...refused }));
   });

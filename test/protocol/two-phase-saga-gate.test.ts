@@ -236,17 +236,35 @@ describe('1.5ps', () => {
   const child: ChildSpec = { pattern: 'eventual', plan: { name: 'order', steps: [mail] } };
   const begin = (more = {}) => command('eventual', 'execute', { child, ...more });
   const told = { status: 'completed', outputs: { stock: 'S' }, scope: 'critical' } as const;
+  const undone = (code: string) => ({ status: 'compensated', code }) as const;
   const committed = handed.after(executed('stock', { output: 'S' }));
   const stuck = committed.after(report('eventual', 'execute', 'refused', { code: 'stale' }));
 
   it('begun: prepares the critical steps alone', () =>
     given(order).whenBegun().thenEmits(command('stock', 'prepare'), armIn(30_000)));
 
+  it('behind a gate: nothing eventual begins before it opens, also when every step is read-only', () => {
+    const gated = (gate: CompiledPlan['gate']) =>
+      given({ ...order, gate }).after(report('stock', 'prepare', 'read-only'));
+    const signalled = gated({ signal: 'ok' });
+    signalled.when(passed('run')).thenEmits(decide('undo', 'deadline'), end(undone('deadline')));
+    signalled.when(signal('reject')).thenEmits(decide('undo', 'rejected'), end(undone('rejected')));
+    const outcome = { status: 'completed', scope: 'critical' } as const;
+    signalled.when(signal('approve')).thenEmits(decide('commit'), begin(), tell(outcome));
+    given({ ...order, gate: { delayMs: 5_000, signal: undefined } })
+      .when(report('stock', 'prepare', 'read-only'))
+      .thenEmits(armIn(5_000))
+      .thenViews({ phase: 'forward', waitsFor: 'the delay of its gate' });
+    gated({ delayMs: 5_000, signal: undefined })
+      .when(passed('gate'))
+      .thenEmits(decide('commit'), begin(), tell(outcome));
+  });
+
   it('executed: told completed, scope critical, and the child begins', () =>
     handed
       .when(executed('stock', { output: 'S' }))
-      .thenEmits(decide('commit'), begin(), armIn(MUST_FINISH_POLICY.attemptMs), tell(told))
-      .thenTimers('attempt eventual 30002')
+      .thenEmits(decide('commit'), begin(), tell(told))
+      .thenTimers()
       .thenViews({
         phase: 'committed',
         waitsFor: 'coordinator to answer execute of step eventual (attempt 1)',
@@ -260,14 +278,13 @@ describe('1.5ps', () => {
   it.each(['retry', 'unknown'] as const)('child %s: backs off', (answer) => {
     const waitMs = backoffMs(MUST_FINISH_POLICY, 1, { seed: 'tx-1/eventual/execute/1', retryAfterMs: 0 });
     committed.when(report('eventual', 'execute', answer)).thenEmits(armIn(waitMs));
-    committed.when(passed('attempt')).thenEmits(armIn(waitMs));
   });
 
   it('child unknown: the next attempt after back-off', () =>
     committed
-      .after(passed('attempt'))
+      .after(report('eventual', 'execute', 'unknown'))
       .when(passed('backoff'))
-      .thenEmits(begin({ attempt: 2, since: BEGUN.time + 2 }), armIn(30_000)));
+      .thenEmits(begin({ attempt: 2, since: BEGUN.time + 2 })));
 
   it.each(['refused', 'conflict', 'stale'] as const)('child %s: attention, nothing is undone', (answer) => {
     committed
@@ -277,14 +294,15 @@ describe('1.5ps', () => {
   });
 
   it('child whose policy ends: attention', () => {
-    const attempts = Array.from({ length: MUST_FINISH_POLICY.maxAttempts - 1 }, () => [
-      passed('attempt'),
+    const failed = (attempt: number) => report('eventual', 'execute', 'unknown', { attempt });
+    const attempts = Array.from({ length: MUST_FINISH_POLICY.maxAttempts - 1 }, (_, index) => [
+      failed(index + 1),
       passed('backoff'),
     ]).flat();
     committed
       .after(...attempts)
-      .when(passed('attempt'))
-      .thenEmits(attend('eventual', 'execute', { code: 'deadline' }));
+      .when(failed(MUST_FINISH_POLICY.maxAttempts))
+      .thenEmits(attend('eventual', 'execute', { code: 'unknown' }));
   });
 
   it('cancel, run due: nothing, and no deadline of execute bounds the child', () => {
@@ -293,9 +311,10 @@ describe('1.5ps', () => {
   });
 
   it('retried, skipped, resolved, forced by a person', () => {
+    const another = { from: 2, since: BEGUN.time + 4 };
     stuck
       .when(operator('item_retried', 'eventual'))
-      .thenEmits(begin({ attempt: 2, since: BEGUN.time + 2 }), armIn(30_000));
+      .thenEmits(begin({ attempt: 2, since: BEGUN.time + 2, begun: another }));
     stuck.when(operator('item_skipped', 'eventual')).thenEmits(end({ ...told, status: 'resolved' }));
     stuck.when(operator('item_resolved', 'eventual', { answer: 'done' })).thenEmits(end(told));
     stuck.when(operator('item_resolved', 'eventual', { answer: 'refused' })).thenNothingHappens();

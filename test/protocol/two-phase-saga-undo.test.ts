@@ -133,12 +133,12 @@ describe('2ps act that turns out to have run', () => {
       passed('attempt', { step: 'b' }),
     );
     const late = prepared('b', { lateEffect: true });
-    open.when(late).thenEmits(compensate('b', { attempt: 2 }), attemptArmed);
+    open.when(late).thenEmits(compensate('b', { attempt: 2, redo: 2 }), attemptArmed);
     open.after(late).when(undone('b', 'compensate')).thenNothingHappens();
     open
       .after(late, undone('b', 'compensate', 2))
       .when(executed('b'))
-      .thenEmits(compensate('b', { attempt: 3 }), attemptArmed);
+      .thenEmits(compensate('b', { attempt: 3, redo: 2 }), attemptArmed);
   });
 
   const contradiction = {

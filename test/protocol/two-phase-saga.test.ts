@@ -132,7 +132,7 @@ describe('2ps prepare that fails', () => {
     const plan = compiled('2ps', ['a', 'b'], { deadlines: { prepare: exactly(700) } });
     given(plan)
       .whenBegun()
-      .thenEmits(prepare('a', dueIn(700)), prepare('b', dueIn(700)), armIn(700));
+      .thenEmits(prepare('a', dueIn(1_400)), prepare('b', dueIn(1_400)), armIn(700));
     given(plan)
       .after(prepared('a'))
       .when(passed('phase', { step: 'b' }))

@@ -107,14 +107,14 @@ async function consuming(told: Told = {}) {
     passing: passOn,
   });
   await consumer.open();
-  const receive = async (body: string): Promise<string[]> => {
+  const receive = async (body: string, deliveries = 1): Promise<string[]> => {
     const settledBy: string[] = [];
     const delivery: Delivery = {
       seq: 5,
       timeMs: T0,
       subject: 'saga.bank.execute',
       data: Buffer.from(body),
-      deliveries: 1,
+      deliveries,
       ack: () => void settledBy.push('ack'),
       nak: () => void settledBy.push('nak'),
       working: () => void settledBy.push('working'),
@@ -203,6 +203,7 @@ describe('a copy of a command that asked no barrier', () => {
     const guarded: GuardedCommand[] = [];
     const barrier: Barrier = {
       name: 'by hand',
+      recall: async () => undefined,
       guard: (told, execution) => {
         guarded.push(told);
         return told.phase === 'compensate' ? { answer: 'done', code: 'empty' } : execution.run({});
@@ -216,6 +217,46 @@ describe('a copy of a command that asked no barrier', () => {
       code: 'empty',
     });
     expect(guarded.map(({ phase }) => phase)).toEqual(['execute', 'compensate']);
+  });
+});
+
+describe('a command that must not run', () => {
+  const held: Reply = { answer: 'done', output: 'C-7' };
+  const knowing = (recall: Barrier['recall']): Barrier => ({
+    name: 'by hand',
+    recall,
+    guard: (_, execution) => execution.run({}),
+  });
+
+  it('is answered from the record if that holds an answer, else isolated, on its third delivery', async () => {
+    const barrier = knowing(async ({ tx }) => {
+      if (tx === 'away') throw new Error('the bucket is away');
+      return tx === 'held' ? held : undefined;
+    });
+    const { receive, reports, calls } = await consuming({ barrier });
+    const body = [command({ tx: 'held' }), command({ tx: 'a' }), command({ tx: 'away' })];
+    expect(await receive(JSON.stringify(body), 3)).toEqual(['ack']);
+    const alone = [command({ tx: 'held', alone: true }), command({ tx: 'a', alone: true })];
+    expect(await receive(JSON.stringify(alone), 4)).toEqual(['ack']);
+    const told = reports().flatMap(
+      ({ body: sent }) => sent as { tx: string; answer: string; code?: string }[],
+    );
+    expect(told.map(({ tx, answer, code }) => [tx, answer, code])).toEqual([
+      ['held', 'done', undefined],
+      ['a', 'retry', 'isolate'],
+      ['away', 'retry', 'isolate'],
+      ['held', 'done', undefined],
+      ['a', 'unknown', 'crashed'],
+    ]);
+    expect(calls).toEqual([]);
+  });
+
+  it('is answered from the record if that holds an answer, also when it has expired', async () => {
+    const barrier = knowing(async ({ tx }) => (tx === 'held' ? held : undefined));
+    const { execute, calls } = given({ serverMs: T0, barrier });
+    expect(await execute({ tx: 'held', due: T0 - 1 })).toEqual(held);
+    expect(await execute({ tx: 'other', due: T0 - 1 })).toMatchObject({ code: 'expired' });
+    expect(calls).toEqual([]);
   });
 });
 

@@ -1,5 +1,6 @@
 /** Effects are the difference between two states, so that what is sent and what is outstanding cannot differ (M3). */
 import { actTimer, commandOf, knownNotToHaveRun, type Act } from '../act.ts';
+import { endedBy } from '../command-due.ts';
 import type { CompiledStep } from '../compiled-plan.ts';
 import type {
   AttentionItem,
@@ -49,7 +50,7 @@ export function effectsOf(facts: RunFacts, { before, after, mark }: Change): rea
     if (after.phase === 'ended') continue;
     const moving = underWay(entry);
     if (moving !== undefined) {
-      if (isSentNow(moving.act, mark)) effects.push(commandFor(step, moving));
+      if (isSentNow(moving.act, mark)) effects.push(commandFor(facts, step, moving));
       arm(moving.act.timer);
       arm(moving.deadline);
     }
@@ -84,21 +85,20 @@ function whatToTell(
   return { ...outcomeOf(facts.plan, after.steps), attention: true };
 }
 
-/** The command of a step in flight, as last sent. A step's own deadline may end the attempt sooner. */
-function commandFor(step: CompiledStep, entry: Executing | Confirming): CommandEffect {
+/** The command of a step in flight, as last sent. */
+function commandFor({ plan }: RunFacts, step: CompiledStep, entry: Executing | Confirming): CommandEffect {
   const { act, deadline } = entry;
-  const data = entry.status === 'executing' ? { input: step.input } : { output: entry.output };
-  const command = commandOf(step, act, data);
-  return deadline === undefined || deadline.dueMs >= (command.due ?? Infinity)
-    ? command
-    : { ...command, due: deadline.dueMs };
+  if (entry.status === 'confirming')
+    return endedBy(commandOf(step, act, { output: entry.output }), deadline, plan.deadlines.confirm);
+  const bounds = step.deadline ?? plan.deadlines.execute;
+  return endedBy(commandOf(step, act, { input: step.input }), deadline, bounds);
 }
 
 export function outstanding(facts: RunFacts, state: EventualState): readonly CommandEffect[] {
   if (state.phase === 'ended') return [];
   return facts.plan.steps.flatMap((step) => {
     const moving = underWay(at(state.steps, step.index));
-    return moving?.act.status === 'commanded' ? [commandFor(step, moving)] : [];
+    return moving?.act.status === 'commanded' ? [commandFor(facts, step, moving)] : [];
   });
 }
 

@@ -2,6 +2,7 @@
 import type { Position } from '../../kernel/position.ts';
 import { isUndoPhase, type Phase } from '../../kernel/vocabulary.ts';
 import { actTimer, commandOf, type Act } from '../act.ts';
+import { endedBy } from '../command-due.ts';
 import type { CompiledStep } from '../compiled-plan.ts';
 import type {
   AttentionItem,
@@ -112,7 +113,8 @@ export function actOf(entry: StepState): Act | undefined {
 
 function attemptBefore(old: StepState | undefined, command: Act): number {
   if (old === undefined) return 0;
-  const act = 'undo' in old ? old.undo.command : 'act' in old ? old.act : undefined;
+  const undo = 'undo' in old ? old.undo : undefined;
+  const act = undo?.command ?? ('act' in old ? old.act : undefined);
   return act?.phase === command.phase ? act.attempt : 0;
 }
 
@@ -124,17 +126,13 @@ function commandFor(facts: RunFacts, state: StagedState, step: CompiledStep): Co
   if (entry.status === 'undoing') {
     const { command, earlier, output, deadline } = entry.undo;
     const ran = entry.undo.ran || earlier.length > 0;
-    return within(commandOf(step, command, { input, ran, output }), deadline);
+    const bounds = facts.plan.deadlines[command.phase];
+    return endedBy(commandOf(step, command, { input, ran, output }), deadline, bounds);
   }
   const { act, output, deadline } = entry as StepState & { readonly status: 'running' };
-  return within(commandOf(step, act, { input, output }), deadline);
+  const bounds = step.deadline ?? facts.plan.deadlines[act.phase];
+  return endedBy(commandOf(step, act, { input, output }), deadline, bounds);
 }
-
-/** The deadline of an act may end the attempt sooner. */
-const within = (command: CommandEffect, deadline: Due | undefined): CommandEffect =>
-  deadline === undefined || deadline.dueMs >= (command.due ?? Infinity)
-    ? command
-    : { ...command, due: deadline.dueMs };
 
 export function outstanding(facts: RunFacts, state: StagedState): readonly CommandEffect[] {
   if (state.phase === 'ended') return [];

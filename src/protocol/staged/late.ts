@@ -1,6 +1,6 @@
 /** Reports of acts that have settled already: what they still teach, and what follows. */
 import type { Phase } from '../../kernel/vocabulary.ts';
-import { cleanedAct, knownNotToHaveRun, type Act } from '../act.ts';
+import { cleanedAct, isLateEffect, knownNotToHaveRun, outweighsReadOnly, type Act } from '../act.ts';
 import type { Report } from '../machine.ts';
 import { failureOf, isPositive } from './answers.ts';
 import type { Turn } from './shape.ts';
@@ -10,11 +10,13 @@ import {
   goBack,
   withStep,
   type Failed,
+  type Passed,
   type StagedState,
   type StepState,
   type Stuck,
+  type Undo,
 } from './state.ts';
-import { hasRunAfterDrop, ranAfterUndo } from './undo.ts';
+import { hasRunAfterDrop, ranAfterSkip, ranAfterUndo } from './undo.ts';
 
 export function lateReport(turn: Turn, index: number, report: Report): StagedState {
   const { state } = turn;
@@ -37,38 +39,58 @@ export function lateReport(turn: Turn, index: number, report: Report): StagedSta
         ? contradicted(turn, index, entry)
         : ran(turn, index, { entry, act, report });
     case 'skipped':
+      if (entry.undo !== undefined) return afterSkip(turn, index, { undo: entry.undo, report });
       return positive && isLast ? contradicted(turn, index, { ...entry, earlier: [] }) : state;
     case 'undoing':
     case 'undo_stuck':
     case 'undone':
-      if (report.answer !== 'done') return state;
-      return report.phase === 'execute' && entry.undo.command.phase !== 'compensate'
+      if (report.answer !== 'done' && !isLateEffect(report)) return state;
+      return outlastsUndo(entry.undo, report)
         ? hasRunAfterDrop(turn, index, entry)
         : ranAfterUndo(turn, index, { report, isLast });
+    case 'done':
+      // Past the point of no return nobody waits for it any more.
+      return entry.readOnly && state.phase !== 'committed' && outweighsReadOnly(act, report)
+        ? ran(turn, index, { entry, act, report })
+        : state;
     case 'waiting':
     case 'running':
-    case 'done':
       return state;
   }
 }
 
+/** What drops a preparation leaves what has been executed. */
+const outlastsUndo = (undo: Undo, report: Report): boolean =>
+  report.phase === 'execute' && undo.command.phase !== 'compensate';
+
+function afterSkip(
+  turn: Turn,
+  index: number,
+  late: { readonly undo: Undo; readonly report: Report },
+): StagedState {
+  if (!isLateEffect(late.report)) return turn.state;
+  return outlastsUndo(late.undo, late.report)
+    ? hasRunAfterDrop(turn, index, late)
+    : ranAfterSkip(turn, index, late);
+}
+
+const undoOf = (entry: StepState): Undo | undefined => ('undo' in entry ? entry.undo : undefined);
+
 function lastActOf(entry: StepState): Act | undefined {
-  if ('undo' in entry) return entry.undo.act;
+  const undo = undoOf(entry);
+  if (undo !== undefined) return undo.act;
   return 'act' in entry ? entry.act : undefined;
 }
 
 function earlierAct(entry: StepState, phase: Phase): Act | undefined {
-  const earlier = 'undo' in entry ? entry.undo.earlier : 'earlier' in entry ? entry.earlier : undefined;
-  return earlier?.find((act) => act.phase === phase);
+  const passed = undoOf(entry) ?? ('earlier' in entry ? entry : undefined);
+  return passed?.earlier.find((act) => act.phase === phase);
 }
 
-function ran(
-  turn: Turn,
-  index: number,
-  late: { entry: Stuck | Failed; act: Act; report: Report },
-): StagedState {
-  const { entry, act, report } = late;
+function ran(turn: Turn, index: number, late: { entry: Passed; act: Act; report: Report }): StagedState {
+  const { entry, report } = late;
   const { earlier } = entry;
+  const act = cleanedAct(late.act, report);
   const readOnly = report.answer === 'read-only' && earlier.length === 0;
   const output = report.output ?? entry.output;
   return withStep(turn.state, index, {

@@ -1,5 +1,4 @@
 /** What persons may do: cancel, and settle items of attention. Whatever is not sound changes nothing (M1). */
-import type { Json } from '../../kernel/json.ts';
 import type { Phase } from '../../kernel/vocabulary.ts';
 import { nextAttempt, settle, type Act } from '../act.ts';
 import { itemPhase, type ItemEntry } from './effects.ts';
@@ -13,6 +12,7 @@ import {
   withStep,
   type Cause,
   type Forward,
+  type Skipped,
   type StagedState,
   type StepState,
   type Stuck,
@@ -48,12 +48,10 @@ function itemNamed(turn: Turn, ref: ItemRef): { index: number; entry: ItemEntry 
   return entry.item.raised === ref.raised && phase === ref.phase ? { index, entry } : undefined;
 }
 
-const skipped = (phase: Phase, output?: Json, act?: Act): StepState => ({
-  status: 'skipped',
-  phase,
-  output,
-  act,
-});
+const skipped = (
+  phase: Phase,
+  { output, act, undo }: Pick<Skipped, 'output' | 'act' | 'undo'> = {},
+): Skipped => ({ status: 'skipped', phase, output, act, undo });
 
 const running = ({ earlier, output }: Stuck, act: Act, policy: Partial<Policy> | undefined): StepState => ({
   status: 'running',
@@ -91,8 +89,8 @@ export function itemSkipped(turn: Turn, event: EventOf<'item_skipped'>): StagedS
   if (named === undefined) return state;
   const { index, entry } = named;
   if (entry.status === 'undo_stuck') {
-    const { output } = entry.undo;
-    return withStep(state, index, skipped(itemPhase(entry), output));
+    const { undo } = entry;
+    return withStep(state, index, skipped(itemPhase(entry), { output: undo.output, undo }));
   }
   if (state.phase === 'forward') return state;
   return withStep(state, index, skipped(itemPhase(entry)));
@@ -150,5 +148,5 @@ export function forced(turn: Turn, event: EventOf<'forced'>): StagedState {
   if (entry.status !== 'stuck') return state;
   const { step } = at(turn.facts.plan.steps, pivot);
   const cause = state.latched ?? { status: 'compensated', code: 'forced', message: event.reason, step };
-  return goBack(state.steps.with(pivot, skipped('execute', undefined, entry.act)), cause);
+  return goBack(state.steps.with(pivot, skipped('execute', { act: entry.act })), cause);
 }

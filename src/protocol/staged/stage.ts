@@ -71,11 +71,12 @@ export function stageReported(turn: Turn, index: number, report: Report): Staged
 function doneBy(entry: Running, act: Act, by: { report: Report; mark: Mark }): Done {
   const { answer, output, expiresAt } = by.report;
   const { earlier } = entry;
-  const expires =
+  const readOnly = earlier.length === 0 && answer === 'read-only';
+  const reserved =
     act.phase === 'reserve' && expiresAt !== undefined
       ? { armed: by.mark.at, dueMs: expiresAt }
       : entry.expires;
-  const readOnly = answer === 'read-only' && earlier.length === 0;
+  const expires = readOnly ? undefined : reserved;
   return { status: 'done', act, earlier, output: output ?? entry.output, readOnly, expires };
 }
 
@@ -101,7 +102,8 @@ export function stageDeadline(
 function contextOf(turn: Turn, index: number, entry: Running): ActContext {
   const step = at(turn.facts.plan.steps, index);
   const policy = policyOf(step, entry, turn.state);
-  return { mark: turn.mark, policy, seed: seedOf(turn.facts, step) };
+  const child = step.child !== undefined;
+  return { mark: turn.mark, policy, seed: seedOf(turn.facts, step), child };
 }
 
 /** Going back no act gets another attempt: it settles at its next failure. */

@@ -46,10 +46,6 @@ export interface Undo {
   readonly output?: Json | undefined;
   /** Learned since the current command was sent: the last act has run. */
   readonly learned?: { readonly output?: Json | undefined } | undefined;
-  /** Answers of earlier attempts do not count: the act took effect after them. */
-  readonly from: number;
-  /** Acts and attempts whose late effect has been counted, as `phase/attempt`. */
-  readonly late?: readonly string[] | undefined;
   /** An execute that was known not to have run has run: what undoes the step leaves it. */
   readonly contradicted?: true | undefined;
   readonly deadline?: Due | undefined;
@@ -72,7 +68,10 @@ export interface Done extends Passed {
   readonly status: 'done';
   /** Undefined when an operator resolved a step that could not be commanded. */
   readonly act?: Act | undefined;
-  /** Answered so in its first stage: it has no part in the stages to come, and nothing to undo. */
+  /**
+   * Answered so in its first stage: it has no part in the stages to come, and is undone only for attempts that were not
+   * answered so.
+   */
   readonly readOnly: boolean;
   readonly expires?: Due | undefined;
 }
@@ -91,6 +90,17 @@ export interface Stuck extends Passed {
   readonly act?: Act | undefined;
 }
 
+/** By an operator. */
+export interface Skipped {
+  readonly status: 'skipped';
+  readonly phase: Phase;
+  readonly output?: Json | undefined;
+  /** Kept while a report that the act did run would be a contradiction. */
+  readonly act?: Act | undefined;
+  /** A skipped undo, which an effect after it brings back to attention. */
+  readonly undo?: Undo | undefined;
+}
+
 export type StepState =
   | { readonly status: 'waiting' }
   | Running
@@ -100,14 +110,7 @@ export type StepState =
   | { readonly status: 'undoing'; readonly undo: Undo }
   | { readonly status: 'undo_stuck'; readonly undo: Undo; readonly item: Item }
   | { readonly status: 'undone'; readonly undo: Undo }
-  /** By an operator. */
-  | {
-      readonly status: 'skipped';
-      readonly phase: Phase;
-      readonly output?: Json | undefined;
-      /** Kept while a report that the act did run would be a contradiction. */
-      readonly act?: Act | undefined;
-    };
+  | Skipped;
 
 interface WithSteps {
   readonly steps: readonly StepState[];
@@ -162,7 +165,8 @@ export function withStep<S extends StagedState>(state: S, index: number, step: S
 
 /** It holds something, or may: what has settled of it must be undone. */
 export function owesUndo(step: StepState): step is Done | Failed {
-  if (step.status === 'done') return !step.readOnly;
+  if (step.status === 'done')
+    return !step.readOnly || (step.act !== undefined && !knownNotToHaveRun(step.act));
   if (step.status !== 'failed' || step.act === undefined) return false;
   return step.earlier.length > 0 || !knownNotToHaveRun(step.act);
 }

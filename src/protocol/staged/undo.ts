@@ -2,8 +2,10 @@
 import type { Phase } from '../../kernel/vocabulary.ts';
 import {
   deadlineAct,
+  isLateEffect,
   knownNotToHaveRun,
   nextAttempt,
+  outdated,
   reportAct,
   seedOf,
   settle,
@@ -15,7 +17,7 @@ import type { Policy } from '../compiled-plan.ts';
 import { isDue, type Report } from '../machine.ts';
 import { failureOf, isPositive, OVERDUE, understood, type Failure } from './answers.ts';
 import type { Turn } from './shape.ts';
-import { at, owesUndo, withStep, type StagedState, type StepState, type Undo } from './state.ts';
+import { at, owesUndo, withStep, type Due, type StagedState, type StepState, type Undo } from './state.ts';
 
 /** One order of fields, whatever is there: a state read back from a snapshot steps alike (M2). */
 export function undoWith(undo: Undo, change: Partial<Undo>): Undo {
@@ -27,8 +29,6 @@ export function undoWith(undo: Undo, change: Partial<Undo>): Undo {
     ran: next.ran,
     output: next.output,
     learned: next.learned,
-    from: next.from,
-    late: next.late,
     contradicted: next.contradicted,
     deadline: next.deadline,
     policy: next.policy,
@@ -45,11 +45,10 @@ export function startUndo(turn: Turn, index: number): StagedState {
   const entry = at(state.steps, index);
   if (!owesUndo(entry) || entry.act === undefined) return state;
   const { act, earlier, output } = entry;
-  const ran = entry.status === 'done';
+  const ran = entry.status === 'done' && !entry.readOnly;
   const phase = undoPhase(act, ran, shape.drop);
   const { since } = earlier[0] ?? act;
   const policy = at(facts.plan.steps, index).undoRetry;
-  const bounds = facts.plan.deadlines[phase];
   const undo: Undo = {
     act,
     earlier,
@@ -57,13 +56,16 @@ export function startUndo(turn: Turn, index: number): StagedState {
     ran,
     output,
     learned: undefined,
-    from: 1,
-    late: undefined,
     contradicted: undefined,
-    deadline: bounds === undefined ? undefined : { armed: mark.at, dueMs: mark.time + bounds.lowerMs },
+    deadline: deadlineOf(turn, phase),
     policy: undefined,
   };
   return withStep(state, index, { status: 'undoing', undo });
+}
+
+function deadlineOf({ facts, mark }: Turn, phase: Phase): Due | undefined {
+  const bounds = facts.plan.deadlines[phase];
+  return bounds === undefined ? undefined : { armed: mark.at, dueMs: mark.time + bounds.lowerMs };
 }
 
 export function undoReported(turn: Turn, index: number, report: Report): StagedState {
@@ -72,7 +74,8 @@ export function undoReported(turn: Turn, index: number, report: Report): StagedS
   if (entry.status !== 'undoing' && entry.status !== 'undo_stuck') return state;
   const { undo } = entry;
   const { command } = undo;
-  if (report.phase !== command.phase || report.attempt < undo.from || report.attempt > command.attempt)
+  const { redone: first = 1 } = command;
+  if (report.phase !== command.phase || report.attempt < first || report.attempt > command.attempt)
     return state;
   if (isPositive(report)) return withStep(state, index, undoneBy(undo));
   if (entry.status === 'undo_stuck') return state;
@@ -108,7 +111,8 @@ export function undoDeadline(
 
 function contextOf(turn: Turn, index: number, undo: Undo) {
   const step = at(turn.facts.plan.steps, index);
-  return { mark: turn.mark, policy: undoPolicy(turn, index, undo), seed: seedOf(turn.facts, step) };
+  const child = step.undoChild !== undefined;
+  return { mark: turn.mark, policy: undoPolicy(turn, index, undo), seed: seedOf(turn.facts, step), child };
 }
 
 export function undoPolicy(turn: Turn, index: number, undo: Undo): Policy {
@@ -170,22 +174,43 @@ export function ranAfterUndo(
 ): StagedState {
   const { state, mark } = turn;
   const entry = at(state.steps, index);
-  if (!('undo' in entry)) return state;
+  if (entry.status !== 'undoing' && entry.status !== 'undo_stuck' && entry.status !== 'undone') return state;
   const { report, isLast } = late;
   const { undo } = entry;
-  const isLate = report.lateEffect === true;
-  const counted = undo.late ?? [];
-  const name = `${report.phase}/${report.attempt}`;
-  const isNews = isLate ? !counted.includes(name) : isLast && !undo.ran && undo.learned === undefined;
-  if (!isNews) return state;
-  const learned = isLast ? { output: report.output ?? undo.learned?.output } : undo.learned;
-  const from = undo.command.attempt + 1;
-  const noted = undoWith(undo, isLate ? { learned, from, late: [...counted, name] } : { learned });
-  if (entry.status === 'undo_stuck') return withStep(state, index, { ...entry, undo: noted });
-  if (entry.status === 'undoing' && !isLate) return withStep(state, index, { ...entry, undo: noted });
+  const isLate = isLateEffect(report);
+  const isFirst = isLast && !undo.ran && undo.learned === undefined;
+  if (!isLate && !isFirst) return state;
+  const isNews = isLast && report.answer === 'done';
+  const learned = isNews ? { output: report.output ?? undo.learned?.output } : undo.learned;
+  if (entry.status === 'undo_stuck') {
+    const command = isLate ? outdated(undo.command) : undo.command;
+    return withStep(state, index, { ...entry, undo: undoWith(undo, { learned, command }) });
+  }
+  if (entry.status === 'undoing' && !isLate)
+    return withStep(state, index, { ...entry, undo: undoWith(undo, { learned }) });
   const policy = undoPolicy(turn, index, undo);
-  const command = nextAttempt(undo.command, mark, { policy, restart: true });
-  return withStep(state, index, commandAgain(undoWith(noted, { from }), command));
+  const command = nextAttempt(undo.command, mark, { policy, redo: isLate ? 'late' : 'seen' });
+  const deadline = deadlineOf(turn, command.phase);
+  return withStep(state, index, commandAgain(undoWith(undo, { learned, deadline }), command));
+}
+
+/** An effect after an undo that a person skipped: for all that they knew, and not for this. */
+export function ranAfterSkip(
+  turn: Turn,
+  index: number,
+  { undo, report }: { readonly undo: Undo; readonly report: Report },
+): StagedState {
+  const { phase } = undo.command;
+  const item = {
+    raised: turn.mark.at,
+    code: 'late-effect',
+    message: `${report.phase} has taken effect after its ${phase}`,
+  };
+  return ranAfterUndo(
+    { ...turn, state: withStep(turn.state, index, { status: 'undo_stuck', undo, item }) },
+    index,
+    { report, isLast: report.phase === undo.act.phase },
+  );
 }
 
 /**
@@ -199,8 +224,7 @@ export function hasRunAfterDrop(turn: Turn, index: number, { undo }: { readonly 
     code: 'contradiction',
     message: `execute has taken effect although it was said not to have: ${undo.command.phase} leaves that`,
   };
-  const command = settle(undo.command);
-  const from = command.attempt + 1;
-  const held = undoWith(undo, { command, contradicted: true, from, deadline: undefined });
+  const command = outdated(settle(undo.command));
+  const held = undoWith(undo, { command, contradicted: true, deadline: undefined });
   return withStep(turn.state, index, { status: 'undo_stuck', undo: held, item });
 }

@@ -49,7 +49,7 @@ export function decideCommit(facts: RunFacts, state: Preparing, mark: Mark): Two
 /** Why a run aborts, and the item that goes with it when the cause is a step that says it committed. */
 export interface AbortCause extends Cause {
   readonly claim?: AttentionItem;
-  /** 3PC: the step whose own termination is the cause. It has aborted and needs no abort. */
+  /** 3PC: the step whose own termination is the cause. It has aborted and needs no abort, unless its yes was late. */
   readonly terminated?: string;
 }
 
@@ -66,15 +66,17 @@ export function decideAbort(
   let dueMs = Infinity;
   for (const step of facts.plan.steps) {
     const vote = at(votes, step.index);
-    if (vote.status === 'read_only' || knownNotToHaveRun(vote.act)) {
+    if (knownNotToHaveRun(vote.act)) {
       legs.push(spared(vote));
       continue;
     }
-    if (terminated === step.step) {
+    if (terminated === step.step && vote.late !== true) {
       legs.push({ ...spared(vote), status: 'terminated' });
       continue;
     }
-    const act = startAct({ phase: 'abort', mark, policy: step.undoRetry, since: vote.act.since });
+    const first = startAct({ phase: 'abort', mark, policy: step.undoRetry, since: vote.act.since });
+    // Its own end (3PC) came before that effect, and does not answer this abort.
+    const act = vote.late === true ? { ...first, redone: 1, redo: 1 } : first;
     const item = claim?.step === step.step ? claim : null;
     legs.push({ status: 'acting', vote, act, item, policy: null });
     effects.push(commandFor(step, act, vote));

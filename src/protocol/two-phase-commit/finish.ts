@@ -2,9 +2,12 @@
 import {
   cleanedAct,
   deadlineAct,
+  isLateEffect,
   isSpent,
   knownNotToHaveRun,
   nextAttempt,
+  outdated,
+  outweighsReadOnly,
   reportAct,
   settle,
   startAct,
@@ -31,6 +34,7 @@ import {
   type Leg,
   type Turn,
   type TwoPhaseCommitStep,
+  type Vote,
 } from './state.ts';
 
 type DeadlineEvent = MachineEvent & { readonly type: 'deadline_passed' };
@@ -45,6 +49,8 @@ export function reportedAfter(turn: Turn, report: Report): TwoPhaseCommitStep {
   if (report.phase === 'prepare' && state.phase === 'aborting') return lateVote(turn, index, report);
   const leg = at(state.legs, index);
   if (report.phase !== leg.act.phase) return stay(state);
+  if (leg.status === 'spared' && state.phase !== 'aborting' && outweighsReadOnly(leg.act, report))
+    return raise(turn, index, { act: leg.act, code: 'late-effect', message: UNCOMMITTED });
   if (leg.status === 'attention') return lateAnswer(turn, index, report);
   if (leg.status !== 'acting') return stay(state);
   return advanced(turn, index, {
@@ -214,12 +220,15 @@ function lateAnswer(turn: Turn, index: number, report: Report): TwoPhaseCommitSt
 function lateVote(turn: Turn, index: number, report: Report): TwoPhaseCommitStep {
   const { state } = turn;
   const { vote, status } = at(state.legs, index);
-  if (report.attempt > vote.act.attempt || status === 'skipped' || status === 'failed') return stay(state);
+  if (report.attempt > vote.act.attempt) return stay(state);
+  if (isLateEffect(report)) return ranAfterAbort(turn, index, report);
+  if (status === 'skipped' || status === 'failed') return stay(state);
   switch (report.answer) {
     case 'done':
-      return vote.ran.includes(report.attempt) || vote.status === 'read_only'
+      return vote.ran.includes(report.attempt) ||
+        (vote.status === 'read_only' && !outweighsReadOnly(vote.act, report))
         ? stay(state)
-        : lateYes(turn, index, report);
+        : ranAfterAbort(turn, index, report);
     case 'heuristic':
     case 'terminated':
       return report.result === 'committed' ? lateClaim(turn, index, report) : stay(state);
@@ -235,24 +244,54 @@ function lateVote(turn: Turn, index: number, report: Report): TwoPhaseCommitStep
 
 /**
  * In flight, the abort will meet what the vote left behind, and its next attempts carry the output. An abort already
- * answered, overtaken by an effect that says itself to be late, or never sent is commanded (again).
+ * answered, overtaken by an effect that says itself to be late, or never sent is commanded (again): by a person where one
+ * has to see to the step.
  */
-function lateYes(turn: Turn, index: number, report: Report): TwoPhaseCommitStep {
+function ranAfterAbort(turn: Turn, index: number, report: Report): TwoPhaseCommitStep {
   const { state, facts, mark } = turn;
-  const leg = at(state.legs, index);
+  const before = at(state.legs, index);
+  const vote = withYes(before.vote, report);
+  const isLate = report.lateEffect === true;
+  const leg: Leg = { ...before, vote, act: isLate ? overtaken(before.act) : before.act };
+  const noted = withLeg(state, index, leg);
+  switch (leg.status) {
+    case 'skipped':
+    case 'failed':
+      return raise({ ...turn, state: noted }, index, { act: leg.act, code: 'late-effect', message: LATE });
+    case 'attention':
+      return { state: noted, effects: [] };
+    case 'acting':
+      if (!isLate) return { state: noted, effects: [] };
+      break;
+    case 'acknowledged':
+    case 'spared':
+    case 'terminated':
+      break;
+  }
   const step = at(facts.plan.steps, index);
-  const ran = [...leg.vote.ran, report.attempt];
-  const vote = withOutput({ ...leg.vote, status: 'yes', ran }, report.output);
-  const given = leg.status === 'attention' || (leg.status === 'acting' && report.lateEffect !== true);
-  if (given) return { state: withLeg(state, index, { ...leg, vote }), effects: [] };
   const policy = policyOf(step, 'abort', leg.policy);
   const act =
-    leg.act.phase === 'abort'
-      ? nextAttempt(leg.act, mark, { policy, redo: true })
-      : startAct({ phase: 'abort', mark, policy, since: vote.act.since });
+    before.act.phase === 'abort'
+      ? nextAttempt(before.act, mark, { policy, redo: isLate ? 'late' : 'seen' })
+      : {
+          ...startAct({ phase: 'abort', mark, policy, since: vote.act.since }),
+          redone: isLate ? 1 : undefined,
+          redo: isLate ? 1 : undefined,
+        };
   const effects: Effect[] = [commandFor(step, act, vote)];
   arm(effects, dueOf(act.timer));
-  return { state: withLeg(state, index, { ...leg, status: 'acting', vote, act }), effects };
+  return { state: withLeg(state, index, { ...leg, status: 'acting', act }), effects };
+}
+
+const UNCOMMITTED = 'prepared although it said read-only, after the decision to commit';
+const LATE = 'prepare has taken effect after its abort';
+const overtaken = (act: Act): Act => (act.phase === 'abort' ? outdated(act) : act);
+
+/** What is known of a vote read after the decision; an `unknown` that came late proves no yes. */
+function withYes(vote: Vote, { answer, attempt, output }: Report): Vote {
+  if (answer !== 'done') return vote;
+  const ran = vote.ran.includes(attempt) ? vote.ran : [...vote.ran, attempt];
+  return withOutput({ ...vote, status: 'yes', ran }, output);
 }
 
 /** A participant says, after the decision to abort, that it committed on its own. */

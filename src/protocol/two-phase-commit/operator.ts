@@ -8,6 +8,7 @@ import {
   arm,
   at,
   commandFor,
+  contradicted,
   dueOf,
   phaseOf,
   policyOf,
@@ -49,6 +50,16 @@ export function itemSkipped(turn: Turn, event: Of<'item_skipped'>): TwoPhaseComm
   const index = itemIndex(turn, event);
   if (index === undefined) return stay(state);
   const leg = at(state.legs, index);
+  // A precommit that nobody waits for is followed by its commit all the same, unless the step has ended otherwise.
+  if (state.phase === 'precommitting' && !contradicted(state, leg)) {
+    const passed = withLeg(state, index, {
+      ...leg,
+      status: 'acknowledged',
+      act: settle(leg.act),
+      item: null,
+    });
+    return conclude(turn, { before: state, after: passed }, []);
+  }
   const after = withLeg(state, index, { ...leg, status: 'skipped', act: settle(leg.act), item: null });
   const cause: Cause = state.cause ?? { status: 'aborted', code: 'skipped', step: event.step };
   return conclude(turn, { before: state, after: { ...after, skipped: true, cause } }, []);
@@ -111,8 +122,5 @@ function retry(turn: Turn, indices: readonly number[], override?: Partial<Policy
 function phaseAlarmOf({ facts, mark }: Turn, state: Finishing): Alarm | null {
   const { deadlines } = facts.plan;
   const phase = phaseOf(state);
-  return alarmOf(
-    phase === 'commit-one-phase' ? (deadlines[phase] ?? deadlines.commit) : deadlines[phase],
-    mark,
-  );
+  return alarmOf(deadlines[phase], mark);
 }

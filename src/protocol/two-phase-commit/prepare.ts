@@ -1,5 +1,13 @@
 /** From the begin to the last vote, alike in 2PC and 3PC: prepare to all in parallel, presumed abort. */
-import { deadlineAct, reportAct, seedOf, startAct, type Advance } from '../act.ts';
+import {
+  deadlineAct,
+  isLateEffect,
+  outweighsReadOnly,
+  reportAct,
+  seedOf,
+  startAct,
+  type Advance,
+} from '../act.ts';
 import { isDue, NO_EFFECTS, stay, type Effect, type MachineEvent, type Mark } from '../machine.ts';
 import type { Report, RunFacts } from '../machine.ts';
 import { decideAbort, decideCommit, type AbortCause } from './decide.ts';
@@ -70,20 +78,36 @@ function abort({ facts, state, mark }: Run, votes: readonly Vote[], cause: Abort
   return decideAbort({ facts, begun: state.begun, mark }, votes, cause);
 }
 
-function voted(run: Run, report: Report & { readonly mark: Mark }): TwoPhaseCommitStep {
-  const { facts, state, mark } = run;
+function voted(before: Run, report: Report & { readonly mark: Mark }): TwoPhaseCommitStep {
+  const { facts, mark } = before;
   const index = facts.plan.indexOf.get(report.step);
-  if (index === undefined) return stay(state);
+  if (index === undefined) return stay(before.state);
+  const run = facts.pattern === '3pc' ? heardLate(before, index, report) : before;
+  const { state } = run;
   const vote = at(state.votes, index);
   if (vote.status === 'yes' && facts.pattern === '3pc' && report.answer === 'terminated') {
     // Nothing more came after its vote, and it did not wait.
-    const isVote = report.phase === 'prepare' && report.attempt <= vote.act.attempt;
-    return isVote ? answered(run, index, { vote, report }) : stay(state);
+    return isVote(vote, report) ? answered(run, index, { vote, report }) : stay(state);
+  }
+  if (vote.status === 'read_only' && outweighsReadOnly(vote.act, report)) {
+    const yes: Vote = withOutput({ ...vote, status: 'yes', ran: [report.attempt] }, report.output);
+    return { state: { ...state, votes: replaced(state.votes, index, yes) }, effects: NO_EFFECTS };
   }
   if (vote.status !== 'waiting') return stay(state);
   const step = at(facts.plan.steps, index);
   const context = { mark, policy: step.retry, seed: seedOf(facts, step) };
   return advanced(run, index, { advance: reportAct(vote.act, report, context), report });
+}
+
+const isVote = ({ act }: Vote, { phase, attempt }: Report): boolean =>
+  phase === 'prepare' && attempt <= act.attempt;
+
+/** 3PC: its own end may be in the log only after this, and yet have come before this effect. */
+function heardLate(run: Run, index: number, report: Report): Run {
+  const { state } = run;
+  const vote = at(state.votes, index);
+  if (!isLateEffect(report) || !isVote(vote, report) || vote.late === true) return run;
+  return { ...run, state: { ...state, votes: replaced(state.votes, index, { ...vote, late: true }) } };
 }
 
 function deadlinePassed(

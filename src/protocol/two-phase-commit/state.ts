@@ -20,6 +20,8 @@ export interface Vote {
   readonly ran: readonly number[];
   /** The step's last output, of any phase. */
   readonly output?: Json;
+  /** It said so of its effect: an end of its own (3PC) may have come before that. */
+  readonly late?: true;
 }
 
 /** One step from the decision on (or in commit-one-phase). */

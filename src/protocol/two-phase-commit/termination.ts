@@ -20,6 +20,8 @@ export function terminatedAfter(turn: Turn, index: number, report: Report): TwoP
     if (report.phase === leg.act.phase && isSpent(leg.act, report)) return stay(state);
     return raise(turn, index, { act: settle(leg.act), code: 'terminated', message: claimOf(report) });
   }
+  // Its end came before an effect that the abort in flight is after.
+  if (leg.act.redone !== undefined) return stay(state);
   const open = leg.status === 'acting' || leg.status === 'attention';
   const ahead = leg.status === 'acknowledged' && state.phase === 'precommitting';
   if (!open && !ahead) return stay(state);
