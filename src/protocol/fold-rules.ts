@@ -3,13 +3,7 @@ import { canonicalJson } from '../kernel/json.ts';
 import { comparePositions, position, runId, type Position } from '../kernel/position.ts';
 import type { Pattern } from '../kernel/vocabulary.ts';
 import type { CompiledPlan } from './compiled-plan.ts';
-import type {
-  BeginEnvelope,
-  DeadlineEnvelope,
-  DecidedEnvelope,
-  ReportEnvelope,
-  SignalEnvelope,
-} from './envelopes.ts';
+import type { BeginEnvelope, DeadlineEnvelope, ReportEnvelope, SignalEnvelope } from './envelopes.ts';
 import type { FoldInput } from './fold-sink.ts';
 import type { Burial, Machine, Mark, OutcomeBody } from './machine.ts';
 import {
@@ -48,11 +42,9 @@ export function recordOf(
   return run;
 }
 
-export type VerdictNote = DecidedEnvelope & { readonly kind: 'verdict' };
-
 /**
- * Rule 7: an own begin whose id names an open fresh run begins none. That run has no key to judge by, so the fold does,
- * where the begin stands in the log: every coordinator alike, whatever a verdict says.
+ * Rule 7: an own begin whose id names an open fresh run begins none. That run has no key to judge by, so the verdict is
+ * formed where the begin stands in the log. As ever the first one that is written down counts.
  */
 function besideOf(named: RunRecord | undefined, run: RunRecord): Beside | undefined {
   if (named?.begin.id !== 'fresh' || !isOpen(named)) return undefined;

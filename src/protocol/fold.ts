@@ -23,6 +23,8 @@ import { conflictItem, derived, isOpen, matches, timersOf } from './run.ts';
 import type { LatchedSignal, Refusal, RunRecord } from './run.ts';
 import type { FoldInput, FoldSink } from './fold-sink.ts';
 
+type VerdictNote = wire.DecidedEnvelope & { readonly kind: 'verdict' };
+
 export class ShardFold {
   /** Every run that has not left memory, by run. */
   readonly runs = new Map<RunId, RunRecord>();
@@ -285,23 +287,22 @@ export class ShardFold {
   }
 
   /** The first verdict on a begin counts (Rule 7). */
-  #verdict(run: RunRecord, input: FoldInput, note: rules.VerdictNote): void {
-    const { value, of } = run.beside ?? note;
+  #verdict(run: RunRecord, input: FoldInput, note: VerdictNote): void {
     if (note.at !== run.begun.at) return;
     if (run.phase === 'refused' && note.value === 'refused') return this.#noted(run);
     if (run.phase !== 'awaiting_verdict') return;
     this.#accept(run, input);
-    switch (value) {
+    switch (note.value) {
       case 'admit':
         return this.#activate(run, rules.markOf(run, input));
       case 'duplicate': {
-        const original = of === undefined ? undefined : this.runs.get(of);
+        const original = note.of === undefined ? undefined : this.runs.get(note.of);
         if (original !== undefined && original !== run) rules.follow(original, run);
-        this.sink.judged(run, 'duplicate', of);
+        this.sink.judged(run, 'duplicate', note.of);
         return this.#leave(run);
       }
       case 'mismatch':
-        this.sink.judged(run, 'mismatch', of);
+        this.sink.judged(run, 'mismatch', note.of);
         return this.#leave(run);
       case 'refused':
         return this.#leave(run);

@@ -100,6 +100,7 @@ export interface RunRecord {
   thawed: Position | undefined;
   /** What would have been told, or have ended the run, had it not been frozen. */
   held: { readonly outcome: OutcomeBody; readonly ends: boolean } | undefined;
+  /** The verdict on this begin of an own id where a fresh run of that id was open; undefined: its key tells. */
   beside: Beside | undefined;
   /** Other begins of this run (own ids) that wait to be told the outcome. */
   duplicates: number;

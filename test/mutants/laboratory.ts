@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import type { Mutant } from './mutant.ts';
 
 /** What the specs read, besides the installed packages. */
-const COPIED = ['src', 'test', 'streams', 'examples', 'docs', 'bin'];
+const COPIED = ['src', 'test', 'streams', 'examples', 'docs'];
 const COPIED_FILES = ['package.json', 'tsconfig.json', 'vitest.config.ts'];
 /** Bound of one spec file; an endless loop must not hold the others up. */
 const SPEC_TIMEOUT_MS = 120_000;

@@ -27,7 +27,7 @@ it.each([
   const fresh = run();
   rig.begin({ id: 'own', plan }, { headers: 'none' });
   expect(run().beside).toEqual({ value, of: fresh.facts.run });
-  expect(rig.feed('coordinator.decided', verdict('admit')), 'whatever a note says').toEqual([
+  expect(rig.feed('coordinator.decided', { ...verdict(value), of: fresh.facts.run })).toEqual([
     'accepted decided',
     `judged ${value}`,
     'left',
