@@ -110,8 +110,8 @@ const BARRIER: readonly Mutant[] = [
   {
     name: '3pc-precommit-without-an-answer-stands-nowhere',
     file: 'reliability/barrier-table.ts',
-    find: "if (standing === undefined || phase !== 'precommit') return undefined;",
-    replace: 'if (standing !== undefined || phase.length > 0) return undefined;',
+    find: 'const standing = precommitted(record, command);',
+    replace: 'const standing = precommitted(record, { ...command, standing: undefined });',
     specs: ['protocol/barrier-table-end'],
   },
   {
