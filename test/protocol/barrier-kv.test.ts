@@ -298,7 +298,9 @@ describe('what a record holds', () => {
 
   it('is not recalled of an attempt that left nothing, for a later one', async () => {
     await guard(command('prepare'), () => ({ answer: 'retry' }));
-    expect(await barrier.recall(command('prepare', { redelivered: true }))).toMatchObject({ answer: 'retry' });
+    expect(await barrier.recall(command('prepare', { redelivered: true }))).toMatchObject({
+      answer: 'retry',
+    });
     expect(await barrier.recall(command('prepare', { attempt: 2 }))).toBeUndefined();
   });
 });
