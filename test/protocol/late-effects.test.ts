@@ -169,6 +169,14 @@ describe.each(staged)('$machine, a late effect', ({ given, plan, act, undo }) =>
         ...(act === 'execute' ? ['a compensate 1', 'c execute 1'] : [`c ${act} 1`, `a ${undo} 1`]),
       );
   });
+
+  it('read-only of every attempt is not undone, in whatever order they are answered', () => {
+    given(plan)
+      .after(passed('attempt', { step: 'a' }), passed('backoff', { step: 'a' }))
+      .after(report('a', act, 'read-only', { attempt: 2 }), report('a', act, 'read-only', { attempt: 1 }))
+      .when(report('b', act, 'refused'))
+      .thenOutstanding(`c ${act} 1`);
+  });
 });
 
 it('saga: an undo commanded again has its deadline anew', () =>

@@ -9,6 +9,7 @@ import {
   failed,
   goBack,
   withStep,
+  type Done,
   type Failed,
   type Passed,
   type StagedState,
@@ -50,9 +51,10 @@ export function lateReport(turn: Turn, index: number, report: Report): StagedSta
         : ranAfterUndo(turn, index, { report, isLast });
     case 'done':
       // Past the point of no return nobody waits for it any more.
-      return entry.readOnly && state.phase !== 'committed' && outweighsReadOnly(act, report)
+      if (!entry.readOnly || state.phase === 'committed') return state;
+      return outweighsReadOnly(act, report)
         ? ran(turn, index, { entry, act, report })
-        : state;
+        : cleanDone(turn, index, { act, report, entry });
     case 'waiting':
     case 'running':
       return state;
@@ -101,6 +103,12 @@ function ran(turn: Turn, index: number, late: { entry: Passed; act: Act; report:
     readOnly,
     expires: undefined,
   });
+}
+
+/** Read-only, though nobody knew what an earlier attempt had done: an answer to that one may show that it was nothing. */
+function cleanDone(turn: Turn, index: number, late: { act: Act; report: Report; entry: Done }): StagedState {
+  const act = cleanedAct(late.act, late.report);
+  return act === late.act ? turn.state : withStep(turn.state, index, { ...late.entry, act });
 }
 
 /** While its undo waits for its turn, a late no may show that there is less to undo, or nothing. */
