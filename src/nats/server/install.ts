@@ -88,9 +88,12 @@ export async function ensureInstalled(context: InstallContext, target = npmTarge
   return join(home, EXECUTABLE);
 }
 
+/** Whoever fails once has met another who got further: more than may ever start at once. */
+const MAX_TRIES = 100;
+
 /** Moves `ready` to `home`. Losing the rename to another intact installation is as good as winning it. */
 async function publish(ready: string, home: string, sha256: string | undefined): Promise<void> {
-  for (let attempt = 0; attempt < 5; attempt++) {
+  for (let attempt = 0; attempt < MAX_TRIES; attempt++) {
     try {
       await rename(ready, home);
       return;
@@ -100,9 +103,18 @@ async function publish(ready: string, home: string, sha256: string | undefined):
     if (await isIntact(home, sha256)) return;
     // Damaged: moved aside in one step, never deleted in place, for another process may be executing from it.
     const aside = join(ready, '..', `damaged-${randomUUID()}`);
-    await rename(home, aside).catch((error: unknown) => {
-      if (!hasCode(error, 'ENOENT')) throw error;
-    });
+    try {
+      await rename(home, aside);
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) continue;
+      throw error;
+    }
+    // Somebody may have mended it since it was looked at: that one goes back, unless there is another by now.
+    if (await isIntact(aside, sha256)) {
+      await rename(aside, home).catch((error: unknown) => {
+        if (!hasCode(error, 'ENOTEMPTY', 'EEXIST', 'EPERM')) throw error;
+      });
+    }
   }
   throw new Error(`could not put nats-server at ${home}`);
 }
