@@ -263,12 +263,10 @@ export function claimed(
   now: BarrierNow,
 ): { readonly record: BarrierRecord; readonly dirty: boolean; readonly output: Json | undefined } {
   const phases: Partial<Record<Phase, PhaseEntry>> = {};
-  let output: Json | undefined;
   for (const [phase, entry] of entries(record)) {
     // Whoever held a dead claim may still be at work: its effect is unknown for good (B2), and its final write
     // loses against ours.
     phases[phase] = entry.status === 'started' ? { status: 'idle', dirty: true } : entry;
-    if (entry.status === 'answered') output = entry.reply.output ?? output;
   }
   const own = phases[command.phase];
   const dirty = own !== undefined && mayHaveRun(own);
@@ -281,7 +279,7 @@ export function claimed(
   };
   const standing = precommitted(record, command);
   const claim: BarrierRecord = { v: 1, by: now.by, phases, ...(standing === undefined ? {} : { standing }) };
-  return { record: claim, dirty, output };
+  return { record: claim, dirty, output: record === undefined ? undefined : outputOf(record) };
 }
 
 function bury(record: BarrierRecord | undefined, command: GuardedCommand, now: BarrierNow): Decision {
